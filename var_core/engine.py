@@ -1,0 +1,468 @@
+"""The engine: the order of calls from a request to frames. No interface code, no hidden state."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from . import editing
+from .checkpoints import Model, find_model, load_model
+from .preview import preview
+from .sampler import Known, SampleOptions, ScaleStep, sample
+
+Task = Literal["generate", "inpaint", "edit", "outpaint", "vary", "branch"]
+Method = Literal["evidence", "requantize", "official"]
+_PREVIEW_SIDE = 512  # long side of preview pictures, pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditRequest:
+    """Everything about one job. It checks itself: ValueError with one sentence.
+
+    task: "generate" needs nothing; "inpaint" a picture and a mask; "edit" those and a label; "outpaint" a
+    picture and amounts; "vary" a picture and a start scale; "branch" a result (`base`) and a start scale.
+    image: RGB, upright. mask: "L", above 127 = repaint; another size is scaled to the picture with nearest.
+    label: class index or name; None = no class. seed: None = random. guidance, top_k, top_p: None = the
+    model's own defaults. start_scale: scales before it come from the source. stop_scale: end after that many
+    scales (a sketch). method: how known pixels are held. context: side of the square around a region, in
+    sides of the region. feather: width in pixels of the fade outside the mask; None = chosen from the region.
+    outpaint: pixels added at (left, top, right, bottom).
+    """
+
+    task: Task = "generate"
+    image: Image.Image | None = None
+    mask: Image.Image | None = None
+    label: int | str | None = None
+    seed: int | None = None
+    candidates: int = 1
+    guidance: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    smooth: bool = False
+    start_scale: int = 0
+    stop_scale: int | None = None
+    method: Method = "evidence"
+    context: float = 2.0
+    feather: int | None = None
+    color_match: bool = True
+    outpaint: tuple[int, int, int, int] = (0, 0, 0, 0)
+    base: Result | None = None
+    base_index: int = 0
+
+    def __post_init__(self) -> None:
+        def check(good: bool, sentence: str) -> None:
+            if not good:
+                raise ValueError(sentence)
+
+        tasks = ("generate", "inpaint", "edit", "outpaint", "vary", "branch")
+        check(self.task in tasks, f'the task must be one of {", ".join(tasks)}, got "{self.task}"')
+        check(
+            self.method in ("evidence", "requantize", "official"),
+            f'unknown method "{self.method}": use evidence, requantize or official',
+        )
+        check(1 <= self.candidates <= 16, f"the number of candidates must be 1 to 16, got {self.candidates}")
+        check(self.guidance is None or 0 <= self.guidance <= 20, f"guidance must be 0 to 20, got {self.guidance}")
+        check(self.top_k is None or self.top_k >= 0, f"top-k must be 0 (off) or more, got {self.top_k}")
+        check(self.top_p is None or 0 <= self.top_p <= 1, f"top-p must be 0 to 1, got {self.top_p}")
+        check(1.0 <= self.context <= 8.0, f"the context factor must be 1 to 8, got {self.context}")
+        check(self.feather is None or 0 <= self.feather <= 512, f"feather must be 0 to 512 pixels, got {self.feather}")
+        check(self.seed is None or 0 <= self.seed < 2**32, f"the seed must be 0 to {2**32 - 1}, got {self.seed}")
+        check(self.start_scale >= 0, f"the start scale must be 0 or more, got {self.start_scale}")
+        if self.task in ("inpaint", "edit", "outpaint", "vary"):
+            check(self.image is not None, "there is no picture yet: open one first")
+        if self.task in ("inpaint", "edit"):
+            check(
+                self.mask is not None and self.mask.convert("L").getextrema()[1] > 127,
+                "the mask is empty: paint over the part that should change",
+            )
+        if self.task == "edit":
+            check(self.label is not None, "choose the class that the painted region should become")
+        if self.task == "outpaint":
+            check(
+                min(self.outpaint) >= 0 and max(self.outpaint) > 0,
+                "outpainting needs a positive amount on at least one side",
+            )
+        if self.task == "branch":
+            check(self.base is not None, "there is no result to branch from yet")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished job. `tokens[window][k]` is (candidates, l); `alpha` the composite mask (None: all new)."""
+
+    images: list[Image.Image]
+    seed: int
+    tokens: list[list[Tensor]]
+    alpha: Image.Image | None
+    notices: tuple[str, ...]
+    request: EditRequest
+    previews: list[Image.Image]  # per scale, first candidate, last window
+    seconds: float = 0.0
+    likelihood: tuple[float, ...] = ()  # per candidate: log-likelihood of what the model drew
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One scale of one window done; `result` comes with the last frame only."""
+
+    scale: int  # 1-based
+    scales: int
+    window: int  # 1-based
+    windows: int
+    previews: list[Image.Image]
+    seconds: float
+    seed: int
+    result: Result | None = None
+
+
+@dataclass
+class _Job:
+    """What `run` works on: the pictures (one per candidate) and the windows still to paint."""
+
+    pictures: list[Image.Image]
+    windows: list[editing.Window | None]  # None: the whole picture is the model's own square
+    alpha: Image.Image | None
+    notices: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _View:
+    """Display geometry of one window: a small copy of each picture, the window's box and alpha in it."""
+
+    bases: list[Image.Image]
+    box: tuple[int, int, int, int]
+    alpha: Image.Image | None
+
+    def show(self, patches: list[Image.Image]) -> list[Image.Image]:
+        if self.alpha is None:
+            return patches
+        left, top, right, bottom = self.box
+        out = []
+        for base, patch in zip(self.bases, patches, strict=True):
+            picture = base.copy()
+            picture.paste(
+                patch.resize((right - left, bottom - top), Image.Resampling.BILINEAR), (left, top), self.alpha
+            )
+            out.append(picture)
+        return out
+
+
+class Engine:
+    """One model, ready to run requests. Each step of a run takes the engine's lock, never held over a yield."""
+
+    def __init__(self, model: Model, device: torch.device | str = "cpu") -> None:
+        self.model = model
+        self.device = torch.device(device)
+        self.tokenizer = model.tokenizer.to(self.device).eval()
+        self.transformer = model.transformer.to(self.device).eval()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(
+        cls, name_or_path: str = "garden-128", device: str | None = None, dtype: torch.dtype | None = None
+    ) -> Engine:
+        """Load a registered model or a file. device: default the GPU if there is one; dtype: of the large
+        matrices and convolutions, default float32."""
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        engine = cls(load_model(find_model(name_or_path)), device)
+        if dtype is not None:
+            engine.transformer.to(dtype)
+            engine.tokenizer.set_compute_dtype(dtype)
+        return engine
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    @property
+    def resolution(self) -> int:
+        return self.tokenizer.config.stride * self.sides[-1]
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        return self.transformer.scales.sides
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.model.class_names
+
+    def label_index(self, label: int | str | None) -> int:
+        """Class index of a name or number; None is the null class. ValueError names the nearest classes."""
+        if label is None:
+            return self.transformer.config.null_label
+        names = self.class_names
+        if isinstance(label, str):
+            lowered = [name.lower() for name in names]
+            if label.lower() in lowered:
+                return lowered.index(label.lower())
+            if not label.isdigit():
+                near = get_close_matches(label.lower(), lowered, n=3, cutoff=0.4)
+                hint = f": did you mean {', '.join(near)}?" if near else f", for example {', '.join(names[:3])}"
+                raise ValueError(f'{self.name} has no class "{label}"{hint}')
+            label = int(label)
+        if not 0 <= label < self.transformer.config.classes:
+            raise ValueError(
+                f"class {label} is out of range: {self.name} has classes 0 to {self.transformer.config.classes - 1}"
+            )
+        return label
+
+    def options(self, request: EditRequest) -> SampleOptions:
+        """The request's sampling options, with the model's own defaults for what it leaves open."""
+        own = self.model.card.get("sampling", {})
+        return SampleOptions(
+            guidance=own.get("guidance", 4.0) if request.guidance is None else request.guidance,
+            top_k=own.get("top_k", 900) if request.top_k is None else request.top_k,
+            top_p=own.get("top_p", 0.95) if request.top_p is None else request.top_p,
+            smooth=request.smooth,
+        )
+
+    def changed(
+        self, size: tuple[int, int], mask: Image.Image, request: EditRequest
+    ) -> list[tuple[editing.Window, list[np.ndarray]]]:
+        """Which tokens will be redrawn: per window, one (side, side) bool array per scale, True = redrawn."""
+        windows = editing.plan_windows(_fit_mask(mask, size), self.resolution, request.context)
+        out = []
+        for window in windows:
+            keep = self._keep_maps(window.mask, request)
+            out.append(
+                (window, [~k | False if i >= request.start_scale else np.zeros_like(k) for i, k in enumerate(keep)])
+            )
+        return out
+
+    def _keep_maps(self, mask: Image.Image, request: EditRequest) -> list[np.ndarray]:
+        fraction = editing.known_fraction(mask, self.sides[-1])
+        if request.method == "official":
+            return editing.official_keep((fraction > 0.5).astype(np.float32), self.sides)
+        return editing.keep_maps(fraction, self.sides)
+
+    def run(self, request: EditRequest) -> Iterator[Frame]:
+        """Do the job, yielding a frame for every scale of every window. The same request gives the same bytes."""
+        began = time.perf_counter()
+        if request.start_scale >= len(self.sides):
+            raise ValueError(f"the start scale must be below {len(self.sides)}, got {request.start_scale}")
+        spec = request
+        base_tokens: list[list[Tensor]] | None = None
+        if request.task == "branch":
+            assert request.base is not None
+            spec, base_tokens = self._branch(request)
+        seed = secrets.randbelow(2**32) if request.seed is None else request.seed
+        label = self.label_index(spec.label)
+        job = self._plan(spec)
+        done: list[list[Tensor]] = []
+        timeline: list[Image.Image] = []
+        likelihood = np.zeros(request.candidates)
+        count = len(self.sides) if request.stop_scale is None else min(request.stop_scale, len(self.sides))
+        last_scale = count - 1
+        for number, window in enumerate(job.windows):
+            view = _view(job, window)
+            prefix = (
+                [t[request.base_index : request.base_index + 1] for t in base_tokens[number]] if base_tokens else None
+            )
+            with self._lock:
+                known = self._known(spec, job.pictures, window, prefix)
+            steps = self._steps(spec, request, label, seed + 104_729 * number, known, count)
+            tokens: list[Tensor] = []
+            while True:
+                with self._lock:
+                    step = next(steps, None)
+                    if step is None:
+                        break
+                    final = step.k == last_scale
+                    pixels = (
+                        self.tokenizer_decode(step.canvas) if final else preview(self.tokenizer, step.canvas, step.k)
+                    )
+                tokens.append(step.tokens.cpu())
+                if step.log_likelihood is not None:
+                    likelihood += step.log_likelihood.float().cpu().numpy()
+                patches = _pictures(pixels)
+                if final:
+                    self._paste(spec, job, window, patches)
+                    done.append(tokens)
+                shown = [_small(p) for p in job.pictures] if final and window is not None else view.show(patches)
+                if number == len(job.windows) - 1:
+                    timeline.append(shown[0])
+                seconds = time.perf_counter() - began
+                result = None
+                if final and number == len(job.windows) - 1:
+                    images = job.pictures if window is not None else patches
+                    stored = replace(request, seed=seed)
+                    result = Result(
+                        images, seed, done, job.alpha, tuple(job.notices), stored, timeline, seconds, tuple(likelihood)
+                    )
+                yield Frame(step.k + 1, count, number + 1, len(job.windows), shown, seconds, seed, result)
+
+    @torch.inference_mode()
+    def tokenizer_decode(self, canvas: Tensor) -> Tensor:
+        """(b, c, h, w) -> (b, 3, H, W) in [-1, 1]."""
+        return self.tokenizer.decode(canvas)
+
+    def _branch(self, request: EditRequest) -> tuple[EditRequest, list[list[Tensor]]]:
+        """The base's own request with this one's start scale, and the base's tokens."""
+        assert request.base is not None
+        base = request.base
+        if not 0 <= request.base_index < len(base.images):
+            raise ValueError(
+                f"the result has {len(base.images)} candidates, there is no number {request.base_index + 1}"
+            )
+        if any(len(tokens) < request.start_scale for tokens in base.tokens):
+            raise ValueError(f"the result ends at scale {len(base.tokens[0])}: branch from an earlier one")
+        spec = base.request
+        while spec.task == "branch" and spec.base is not None:
+            spec = spec.base.request
+        spec = replace(
+            spec, start_scale=request.start_scale, candidates=request.candidates, stop_scale=request.stop_scale
+        )
+        if request.label is not None:
+            spec = replace(spec, label=request.label)
+        return spec, base.tokens
+
+    def _plan(self, request: EditRequest) -> _Job:
+        """The picture to work on and the windows to paint, in order."""
+        many = range(request.candidates)
+        if request.task == "generate" or request.image is None:
+            blank = Image.new("RGB", (self.resolution, self.resolution))
+            return _Job([blank for _ in many], [None], None)
+        picture = request.image.convert("RGB")
+        if request.task == "vary" and request.mask is None:
+            side = min(picture.size)
+            left, top = (picture.width - side) // 2, (picture.height - side) // 2
+            square = editing.crop(picture, (left, top, left + side, top + side), self.resolution)
+            notices = [] if picture.width == picture.height else ["The picture was cropped to its centre square."]
+            return _Job([square for _ in many], [None], None, notices)
+        if request.task == "outpaint":
+            size, windows = editing.plan_outpaint(picture.size, *request.outpaint, self.resolution)
+            canvas, mask = editing.outpaint_canvas(picture, *request.outpaint)
+            assert canvas.size == size
+        else:
+            assert request.mask is not None
+            canvas, mask = picture, _fit_mask(request.mask, picture.size)
+            windows = editing.plan_windows(mask, self.resolution, request.context)
+        feather = self._feather(request, mask)
+        return _Job([canvas for _ in many], list(windows), editing.composite_alpha(mask, feather))
+
+    def _feather(self, request: EditRequest, mask: Image.Image) -> int:
+        if request.feather is not None:
+            return request.feather
+        left, top, right, bottom = mask.getbbox() or (0, 0, 1, 1)
+        return max(2, round(0.04 * max(right - left, bottom - top)))
+
+    def _known(
+        self,
+        request: EditRequest,
+        pictures: list[Image.Image],
+        window: editing.Window | None,
+        prefix: list[Tensor] | None,
+    ) -> Known | None:
+        """Encode the crop with its hole filled, and say what is kept at every scale."""
+        start = request.start_scale
+        if request.image is None or request.task == "generate":
+            if prefix is None or start == 0:
+                return None
+            keep = [torch.full((side * side,), k < start, device=self.device) for k, side in enumerate(self.sides)]
+            return Known([t.to(self.device) for t in prefix], keep)
+        distinct = pictures if any(p is not pictures[0] for p in pictures) else pictures[:1]
+        if window is None:
+            crops, mask = distinct, Image.new("L", (self.resolution, self.resolution), 255)
+        else:
+            crops = [editing.crop(p, window.box, self.resolution) for p in distinct]
+            mask = window.mask.resize((self.resolution, self.resolution), Image.Resampling.BOX)
+            if start == 0 or prefix is not None:  # nothing may leak from under the mask
+                hole = mask.point(lambda value: 255 if value else 0)
+                crops = [editing.fill_hole(c, hole) for c in crops]
+        features, tokens = self._encode(crops)
+        keep_maps = self._keep_maps(mask, request)
+        keep = [torch.from_numpy(np.ascontiguousarray(k)).flatten().to(self.device) for k in keep_maps]
+        for k in range(start):
+            keep[k] = torch.ones_like(keep[k])
+        if prefix is not None:
+            tokens = [p.to(self.device) for p in prefix[:start]] + tokens[start:]
+        fraction = torch.from_numpy(editing.known_fraction(mask, self.sides[-1])).to(self.device)
+        method = "tokens" if request.method == "official" else request.method
+        return Known(
+            tokens, keep, method, features, fraction, self.model.card.get("sampling", {}).get("evidence", 10.0)
+        )
+
+    @torch.inference_mode()
+    def _encode(self, crops: list[Image.Image]) -> tuple[Tensor, list[Tensor]]:
+        pixels = torch.stack([torch.from_numpy(np.asarray(c).copy()) for c in crops]).to(self.device)
+        features = self.tokenizer.features(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1)
+        return features, self.tokenizer.quantize(features)[0]
+
+    def _steps(
+        self, spec: EditRequest, request: EditRequest, label: int, seed: int, known: Known | None, count: int
+    ) -> Iterator[ScaleStep]:
+        labels = torch.full((request.candidates,), label, dtype=torch.long, device=self.device)
+        return sample(
+            self.transformer,
+            self.tokenizer,
+            labels,
+            self.options(
+                request if request.task != "branch" else replace(spec, guidance=request.guidance or spec.guidance)
+            ),
+            seeds=[seed + 15_485_863 * i for i in range(request.candidates)],
+            known=known,
+            start_scale=spec.start_scale if known is not None else 0,
+            stop_scale=count,
+        )
+
+    def _paste(
+        self, request: EditRequest, job: _Job, window: editing.Window | None, patches: list[Image.Image]
+    ) -> None:
+        """Blend each candidate's patch into its picture; pixels where the alpha is 0 stay as they are."""
+        if window is None or job.alpha is None:
+            return
+        left, top, right, bottom = window.box
+        alpha = job.alpha.crop((left, top, right, bottom))
+        side = right - left
+        for i, patch in enumerate(patches):
+            patch = patch.resize((side, side), Image.Resampling.LANCZOS)
+            if request.color_match:
+                original = editing.crop(job.pictures[i], window.box, side)
+                patch = editing.color_match(patch, original, window.mask.point(lambda value: 0 if value else 255))
+            job.pictures[i] = editing.composite(job.pictures[i], patch, window.box, alpha)
+
+
+def _fit_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    mask = mask.convert("L")
+    if mask.size != size:
+        mask = mask.resize(size, Image.Resampling.NEAREST)
+    return mask.point(lambda value: 255 if value > 127 else 0)
+
+
+def _pictures(pixels: Tensor) -> list[Image.Image]:
+    """(b, 3, H, W) in [-1, 1] -> RGB pictures."""
+    array = ((pixels + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(picture) for picture in array]
+
+
+def _small(picture: Image.Image) -> Image.Image:
+    scale = _PREVIEW_SIDE / max(picture.size)
+    if scale >= 1:
+        return picture
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def _view(job: _Job, window: editing.Window | None) -> _View:
+    if window is None or job.alpha is None:
+        return _View(job.pictures, (0, 0, 0, 0), None)
+    first = _small(job.pictures[0])
+    bases = [first if p is job.pictures[0] else _small(p) for p in job.pictures]
+    scale = first.width / job.pictures[0].width
+    left, top, right, bottom = (round(edge * scale) for edge in window.box)
+    right, bottom = max(right, left + 1), max(bottom, top + 1)
+    alpha = job.alpha.crop(window.box).resize((right - left, bottom - top), Image.Resampling.BOX)
+    return _View(bases, (left, top, right, bottom), alpha)
+
+
+__all__: list[Any] = ["EditRequest", "Engine", "Frame", "Result"]

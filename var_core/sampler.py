@@ -1,0 +1,264 @@
+"""Sampling: one generator, one step per scale. Generation and editing are the same code path.
+
+Rules of the reference: guidance grows linearly with the scale, top-k then top-p, optional smooth
+(Gumbel) codes. What an edit knows enters as `Known`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .tokenizer import Tokenizer
+from .transformer import KVCache, Transformer
+
+Method = Literal["evidence", "requantize", "tokens"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """How tokens are drawn. ``top_k=0`` and ``top_p=0`` switch the filters off; ``top_k=1`` is greedy.
+
+    ``smooth`` takes a Gumbel-softmax mixture of codes instead of the drawn code. ``everywhere`` computes
+    logits and draws at kept positions too, as the reference does (slower, same picture).
+    """
+
+    guidance: float = 4.0
+    top_k: int = 900
+    top_p: float = 0.95
+    smooth: bool = False
+    everywhere: bool = False
+
+
+@dataclass(frozen=True)
+class Known:
+    """The edit, in token space.
+
+    `tokens` per scale (b or 1, l): the source's own residual chain. `keep` per scale (l,) bool, True where the
+    source is kept. `features` (b or 1, c, h, w): the source's features, for every method but "tokens".
+    `fraction` (h, w) in [0, 1]: known share of each finest cell, for "evidence".
+
+    Methods: "tokens" takes the source's tokens (the paper's zero-shot editing); "requantize" takes, at kept
+    cells, the code nearest to what the running canvas still lacks; "evidence" does that at fully known cells
+    and draws partly known ones from the model's logits minus `evidence` * w * squared distance, where w counts
+    the known finest cells and distances are in units of the codebook's variance.
+    """
+
+    tokens: list[Tensor]
+    keep: list[Tensor]
+    method: Method = "tokens"
+    features: Tensor | None = None
+    fraction: Tensor | None = None
+    evidence: float = 10.0
+
+
+@dataclass(frozen=True)
+class ScaleStep:
+    """One scale done. `drawn` (l,) marks the positions the model drew; `proposal` (b, l) are the drawn tokens
+    before known ones replaced them and `logits` (b, drawn, v) what they were drawn from, after guidance."""
+
+    k: int
+    side: int
+    tokens: Tensor  # (b, l)
+    canvas: Tensor  # (b, c, h, w) float32
+    drawn: Tensor  # (l,) bool
+    proposal: Tensor | None = None
+    logits: Tensor | None = None
+    log_likelihood: Tensor | None = None  # (b,) of the drawn tokens under the guided model
+
+
+def filter_logits(logits: Tensor, top_k: int, top_p: float) -> Tensor:
+    """(..., v) -> the same with -inf where the reference's top-k / top-p filter removes a token.
+
+    Top-k keeps logits >= the k-th largest; top-p removes from the lowest up while the cumulative
+    probability is <= 1 - top_p, never the best.
+    """
+    if 0 < top_k < logits.shape[-1]:
+        least = logits.topk(top_k, dim=-1).values[..., -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if 0 < top_p < 1:
+        ordered, order = logits.sort(dim=-1, descending=False)
+        remove = ordered.softmax(dim=-1).cumsum(dim=-1) <= 1 - top_p
+        remove[..., -1] = False
+        logits = logits.masked_fill(remove.scatter(-1, order, remove), -torch.inf)
+    return logits
+
+
+def _draw(logits: Tensor, top_k: int, top_p: float, noise: Tensor) -> Tensor:
+    """(b, l, v) logits and exponential noise -> (b, l) tokens, as `filter_logits` then a categorical draw.
+
+    Where top-k applies, only the k largest logits are ever sorted (ties at the k-th are cut to k).
+    """
+    v = logits.shape[-1]
+    if top_k == 1:
+        return logits.argmax(-1)
+    if not 0 < top_k < v:
+        kept = filter_logits(logits, 0, top_p)
+        return (kept.softmax(-1) / noise).argmax(-1)
+    values, index = logits.topk(top_k, dim=-1)  # descending
+    probability = values.softmax(-1)
+    if 0 < top_p < 1:
+        from_below = probability.flip(-1).cumsum(-1).flip(-1)
+        remove = from_below <= 1 - top_p
+        remove[..., 0] = False
+        probability = probability.masked_fill(remove, 0.0)
+    race = probability / noise.gather(-1, index)
+    return index.gather(-1, race.argmax(-1, keepdim=True))[..., 0]
+
+
+def _noise(seeds: Sequence[int], k: int, l: int, v: int, device: torch.device) -> Tensor:
+    """(b, l, v) exponential noise that depends on (seed, scale) alone, so that any later run that shares a
+    seed and a prefix of scales continues identically."""
+    rows = []
+    for seed in seeds:
+        generator = torch.Generator(device=device).manual_seed((seed * 1_000_003 + 7919 * k) % 2**63)
+        rows.append(torch.empty(l, v, device=device).exponential_(generator=generator))
+    return torch.stack(rows)
+
+
+def _smooth_codes(logits: Tensor, noise: Tensor, ratio: float, codebook: Tensor) -> Tensor:
+    """Gumbel-softmax mixture of codes (reference: more_smooth). (b, l, v) -> (b, l, c)."""
+    temperature = max(0.27 * (1 - 0.95 * ratio), 0.005)
+    gumbel = -noise.log()
+    return ((logits * (1 + ratio) + gumbel) / temperature).softmax(-1) @ codebook
+
+
+class _Evidence:
+    """What the known pixels say about scale k, against the running canvas."""
+
+    def __init__(self, known: Known, tokenizer: Tokenizer) -> None:
+        if known.features is None:
+            raise ValueError(f'method "{known.method}" needs the features of the source')
+        self.known = known
+        self.tokenizer = tokenizer
+        self.features = known.features
+        h, w = known.features.shape[-2:]
+        fraction = known.fraction if known.method == "evidence" else None
+        self.fraction = torch.ones(h, w, device=self.features.device) if fraction is None else fraction
+        codes = tokenizer.codebook.weight.float()
+        self.variance = (codes - codes.mean(0)).square().sum(1).mean()
+
+    def at(self, canvas: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Known-part mean of what the canvas lacks (b, l, c), and the number of known finest cells (l,)."""
+        fraction = self.fraction[None, None]  # (1, 1, h, w)
+        share = self.tokenizer.shrink(fraction, k)  # (1, l, 1)
+        lack = self.tokenizer.shrink((self.features - canvas) * fraction, k) / share.clamp_min(1e-6)
+        cells = (self.fraction.shape[-1] / self.tokenizer.scales.sides[k]) ** 2
+        return lack, share[0, :, 0] * cells
+
+    def penalty(self, lack: Tensor, weight: Tensor) -> Tensor:
+        """(b, l, c), (l,) -> (b, l, v): what to subtract from the logits."""
+        codes = self.tokenizer.codebook.weight.float()
+        distance = torch.cdist(lack, codes[None]).square() / self.variance
+        return self.known.evidence * weight[None, :, None] * distance
+
+
+def _prefix_length(known: Known | None, start_scale: int, count: int) -> int:
+    """How many leading scales are known entirely."""
+    if known is None:
+        return 0
+    length = start_scale
+    while length < count and bool(known.keep[length].all()):
+        length += 1
+    return length
+
+
+@torch.inference_mode()
+def sample(
+    transformer: Transformer,
+    tokenizer: Tokenizer,
+    labels: Tensor,
+    options: SampleOptions,
+    *,
+    seeds: Sequence[int],
+    known: Known | None = None,
+    start_scale: int = 0,
+    stop_scale: int | None = None,
+) -> Iterator[ScaleStep]:
+    """Predict every scale and yield it.
+
+    labels (b,) long, `transformer.config.null_label` for no class; one seed per candidate; scales before
+    `start_scale` are taken whole from `known.tokens`; `stop_scale` ends after that many scales.
+    """
+    scales, b = transformer.scales, labels.shape[0]
+    stop = len(scales) if stop_scale is None else stop_scale
+    if known is None and start_scale:
+        raise ValueError("a start scale needs the known tokens of the scales before it")
+    if len(seeds) != b:
+        raise ValueError(f"{b} candidates need as many seeds, got {len(seeds)}")
+    guided = options.guidance != 0 and bool((labels != transformer.config.null_label).any())
+    rows = torch.cat((labels, torch.full_like(labels, transformer.config.null_label))) if guided else labels
+    conditioning = transformer.condition(rows)
+    cache = transformer.new_cache(rows.shape[0])
+    evidence = _Evidence(known, tokenizer) if known is not None and known.method != "tokens" else None
+    canvas = tokenizer.empty_canvas(b)
+
+    prefix = min(_prefix_length(known, start_scale, len(scales)), stop)
+    inputs: list[Tensor] = []
+    for k in range(prefix):
+        assert known is not None
+        tokens = known.tokens[k].expand(b, -1)
+        canvas = canvas + tokenizer.enlarge(tokenizer.codebook(tokens), k)
+        if k + 1 < len(scales):
+            inputs.append(tokenizer.shrink(canvas, k + 1))
+        yield ScaleStep(k, scales.sides[k], tokens, canvas, torch.zeros_like(tokens[0], dtype=torch.bool))
+    if 0 < prefix < stop:
+        earlier = torch.cat(inputs[:-1], dim=1) if prefix > 1 else None
+        _run(transformer, earlier, conditioning, cache, 0, prefix - 1, guided)
+
+    for k in range(prefix, stop):
+        hidden = _run(transformer, inputs[-1] if k else None, conditioning, cache, k, k, guided)
+        keep = (
+            known.keep[k]
+            if known is not None
+            else torch.zeros(scales.lengths[k], dtype=torch.bool, device=labels.device)
+        )
+        drawn = torch.ones_like(keep) if options.everywhere else ~keep
+        t = options.guidance * scales.ratio(k) if guided else 0.0
+        logits = _guided_logits(transformer, hidden if bool(drawn.all()) else hidden[:, drawn], conditioning, b, t)
+        noise = _noise(seeds, k, scales.lengths[k], logits.shape[-1], labels.device)[:, drawn]
+        lack = weight = None
+        judged = logits
+        if evidence is not None:
+            lack, weight = evidence.at(canvas, k)
+            if evidence.known.method == "evidence":
+                judged = logits - evidence.penalty(lack[:, drawn], weight[drawn])
+        proposal = _draw(judged, options.top_k, options.top_p, noise)
+        likelihood = logits.log_softmax(-1).gather(-1, proposal[..., None]).sum((1, 2))
+
+        tokens = torch.zeros(b, scales.lengths[k], dtype=torch.long, device=labels.device)
+        tokens[:, drawn] = proposal
+        codes = tokenizer.codebook(tokens)
+        if options.smooth:
+            filtered = filter_logits(judged, options.top_k, options.top_p)
+            codes[:, drawn] = _smooth_codes(filtered, noise, scales.ratio(k), tokenizer.codebook.weight)
+        if known is not None and bool(keep.any()):
+            kept = tokenizer.nearest(lack[:, keep]) if lack is not None else known.tokens[k][:, keep].expand(b, -1)
+            tokens[:, keep] = kept
+            codes[:, keep] = tokenizer.codebook(kept)
+        canvas = canvas + tokenizer.enlarge(codes, k)
+        if k + 1 < len(scales):
+            inputs.append(tokenizer.shrink(canvas, k + 1))
+        yield ScaleStep(k, scales.sides[k], tokens, canvas, drawn, proposal, logits, likelihood)
+
+
+def _run(
+    transformer: Transformer, inputs: Tensor | None, conditioning, cache: KVCache, first: int, last: int, guided: bool
+) -> Tensor:
+    """One pass of the blocks over scales first..last; inputs (b, l, c) are shared by both guidance halves."""
+    if inputs is not None and guided:
+        inputs = inputs.repeat(2, 1, 1)
+    return transformer.step(transformer.embed(inputs, conditioning, first, last), conditioning, first, last, cache)
+
+
+def _guided_logits(transformer: Transformer, hidden: Tensor, conditioning, b: int, t: float) -> Tensor:
+    """(b or 2b, l, d) -> (b, l, v): (1 + t) * conditional - t * unconditional; one half where t is 0."""
+    if t == 0:
+        return transformer.logits(hidden[:b], conditioning.half(b))
+    logits = transformer.logits(hidden, conditioning)
+    return (1 + t) * logits[:b] - t * logits[b:]

@@ -1,0 +1,226 @@
+"""The next-scale transformer (VAR, section 3.1): every token sees all tokens of its own and earlier scales.
+
+Weights may be bfloat16; the residual stream, norms and softmax stay float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .scales import Scales
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """Sizes of a transformer. Official depth d has width 64 d, d heads and d blocks."""
+
+    sides: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
+    depth: int = 16
+    width: int = 1024
+    heads: int = 16
+    mlp_width: int = 4096
+    classes: int = 1000
+    code_dim: int = 32
+    vocab_size: int = 4096
+    shared_modulation: bool = False
+
+    @property
+    def null_label(self) -> int:
+        """The label that stands for "no class"."""
+        return self.classes
+
+
+class KVCache:
+    """Keys and values of the scales so far, preallocated: depth x (b, heads, L, width / heads)."""
+
+    def __init__(
+        self, config: TransformerConfig, b: int, length: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        shape = (config.depth, b, config.heads, length, config.width // config.heads)
+        self.keys = torch.empty(shape, device=device, dtype=dtype)
+        self.values = torch.empty(shape, device=device, dtype=dtype)
+        self.length = 0
+
+    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store (b, heads, l, head) after the first `length` tokens; return everything so far."""
+        stop = self.length + k.shape[2]
+        self.keys[layer, :, :, self.length : stop] = k
+        self.values[layer, :, :, self.length : stop] = v
+        return self.keys[layer, :, :, :stop], self.values[layer, :, :, :stop]
+
+    def copy_prefix(self, other: KVCache, length: int) -> None:
+        """Take over the first `length` tokens of a cache with the same batch size."""
+        self.keys[:, :, :, :length] = other.keys[:, :, :, :length]
+        self.values[:, :, :, :length] = other.values[:, :, :, :length]
+        self.length = length
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the class decides, constant over all scales: computed once per call."""
+
+    start: Tensor  # (b, 1, d) float32, input of the first scale before positions
+    blocks: list[tuple[Tensor, ...]]  # per block: gamma1, gamma2, scale1, scale2, shift1, shift2, each (b, 1, d)
+    head: tuple[Tensor, Tensor]  # scale, shift, each (b, 1, d)
+
+    def half(self, b: int) -> Conditioning:
+        """The first b rows only."""
+        return Conditioning(
+            self.start[:b], [tuple(t[:b] for t in block) for block in self.blocks], (self.head[0][:b], self.head[1][:b])
+        )
+
+
+def _modulate(x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+    x = F.layer_norm(x, x.shape[-1:], eps=1e-6)
+    return torch.addcmul(shift, x, scale + 1).to(dtype)
+
+
+class Block(nn.Module):
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        d = config.width
+        self.heads = config.heads
+        self.drop_path = 0.0  # set by training
+        self.qkv = nn.Linear(d, 3 * d, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(d))
+        self.v_bias = nn.Parameter(torch.zeros(d))
+        self.log_scale = nn.Parameter(torch.full((1, config.heads, 1, 1), 4.0).log())
+        self.project = nn.Linear(d, d)
+        self.mlp_in = nn.Linear(d, config.mlp_width)
+        self.mlp_out = nn.Linear(config.mlp_width, d)
+        if config.shared_modulation:
+            self.modulation_bias = nn.Parameter(torch.zeros(1, 1, 6, d))
+        else:
+            self.modulation = nn.Linear(d, 6 * d)
+
+    def attend(self, x: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int) -> Tensor:
+        b, l, d = x.shape
+        bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
+        q, k, v = (
+            F.linear(x, self.qkv.weight, bias).view(b, l, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        )  # (b, heads, l, head)
+        scale = self.log_scale.float().clamp_max(torch.log(torch.tensor(100.0))).exp()
+        q = (F.normalize(q.float(), dim=-1) * scale).to(x.dtype)
+        k = F.normalize(k.float(), dim=-1).to(x.dtype)
+        if cache is not None:
+            k, v = cache.append(layer, k, v)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
+        return self.project(out.transpose(1, 2).reshape(b, l, d))
+
+    def _drop(self, branch: Tensor) -> Tensor:
+        """Stochastic depth: leave the branch out for a share of the batch."""
+        if not self.training or self.drop_path == 0:
+            return branch
+        keep = 1 - self.drop_path
+        return branch * branch.new_empty(branch.shape[0], 1, 1).bernoulli_(keep) / keep
+
+    def forward(
+        self, x: Tensor, modulation: tuple[Tensor, ...], mask: Tensor | None, cache: KVCache | None, layer: int
+    ) -> Tensor:
+        gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
+        dtype = self.qkv.weight.dtype
+        branch = self.attend(_modulate(x, scale1, shift1, dtype), mask, cache, layer)
+        x = x + self._drop(branch * gamma1)
+        hidden = F.gelu(self.mlp_in(_modulate(x, scale2, shift2, dtype)), approximate="tanh")
+        return x + self._drop(self.mlp_out(hidden) * gamma2)
+
+
+class Transformer(nn.Module):
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        if config.width % config.heads:
+            raise ValueError(f"width {config.width} does not divide into {config.heads} heads")
+        self.config = config
+        self.scales = Scales(config.sides)
+        d = config.width
+        self.class_embed = nn.Embedding(config.classes + 1, d)
+        self.word_embed = nn.Linear(config.code_dim, d)
+        self.start_embed = nn.Parameter(torch.zeros(1, 1, d))
+        self.pos_embed = nn.Parameter(torch.zeros(1, self.scales.total, d))
+        self.scale_embed = nn.Embedding(len(self.scales), d)
+        self.shared_modulation = nn.Linear(d, 6 * d) if config.shared_modulation else None
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.head_norm = nn.Linear(d, 2 * d)
+        self.head = nn.Linear(d, config.vocab_size)
+
+    @property
+    def device(self) -> torch.device:
+        return self.head.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.head.weight.dtype
+
+    def new_cache(self, b: int) -> KVCache:
+        return KVCache(self.config, b, self.scales.total, self.device, self.dtype)
+
+    def condition(self, labels: Tensor) -> Conditioning:
+        """labels (b,) long in [0, classes]; `classes` is the null label."""
+        embed = self.class_embed(labels)
+        act = F.silu(embed)
+        shared = (
+            self.shared_modulation(act).view(-1, 1, 6, self.config.width)
+            if self.shared_modulation is not None
+            else None
+        )
+        blocks = []
+        for block in self.blocks:
+            six = (
+                shared + block.modulation_bias
+                if shared is not None
+                else block.modulation(act).view(-1, 1, 6, self.config.width)
+            )
+            blocks.append(tuple(six.float().unbind(2)))
+        scale, shift = self.head_norm(act).float().view(-1, 1, 2, self.config.width).unbind(2)
+        return Conditioning(embed.float()[:, None] + self.start_embed.float(), blocks, (scale, shift))
+
+    def embed(self, inputs: Tensor | None, conditioning: Conditioning, first: int, last: int) -> Tensor:
+        """Input of scales first..last: (b, l, d) float32.
+
+        `inputs` (b, l, c) are the shrunk canvases of those scales except scale 0, whose input is the class.
+        """
+        parts = [conditioning.start] if first == 0 else []
+        if inputs is not None and inputs.shape[1]:
+            parts.append(self.word_embed(inputs.to(self.word_embed.weight.dtype)).float())
+        spans, lengths = self.scales.spans, self.scales.lengths
+        where = torch.cat([torch.full((lengths[k],), k) for k in range(first, last + 1)]).to(self.device)
+        place = self.pos_embed[:, spans[first][0] : spans[last][1]].float() + self.scale_embed(where).float()
+        return torch.cat(parts, dim=1) + place
+
+    def block_mask(self, first: int, last: int) -> Tensor | None:
+        """(l, L so far) bool, True where a token of scales first..last may look; None where all may look."""
+        if first == last:
+            return None
+        spans = self.scales.spans
+        mask = torch.ones(spans[last][1] - spans[first][0], spans[last][1], dtype=torch.bool, device=self.device)
+        for start, stop in spans[first:last]:
+            mask[start - spans[first][0] : stop - spans[first][0], stop:] = False
+        return mask
+
+    def step(self, x: Tensor, conditioning: Conditioning, first: int, last: int, cache: KVCache | None) -> Tensor:
+        """Run the blocks over embedded scales first..last, after whatever the cache holds. (b, l, d) -> (b, l, d)."""
+        mask = self.block_mask(first, last)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, conditioning.blocks[layer], mask, cache, layer)
+        if cache is not None:
+            cache.length = self.scales.spans[last][1]
+        return x
+
+    def logits(self, hidden: Tensor, conditioning: Conditioning) -> Tensor:
+        """(b, l, d) -> (b, l, v) float32."""
+        return self.head(_modulate(hidden, *conditioning.head, self.head.weight.dtype)).float()
+
+    def forward(self, labels: Tensor, inputs: Tensor) -> Tensor:
+        """Teacher-forced: labels (b,), inputs (b, L' - 1, c) for a whole number of scales -> logits (b, L', v)."""
+        length = inputs.shape[1] + 1
+        stops = [stop for _, stop in self.scales.spans]
+        if length not in stops:
+            raise ValueError(f"{length} tokens are not a whole number of the scales {self.scales.sides}")
+        last = stops.index(length)
+        conditioning = self.condition(labels)
+        hidden = self.step(self.embed(inputs, conditioning, 0, last), conditioning, 0, last, None)
+        return self.logits(hidden, conditioning)
