@@ -1,0 +1,23 @@
+"""The engine of the editor. Words in public names; single letters only from this key:
+
+b batch, l tokens of one scale, L tokens of all scales, d width, c code channels, h w grid, v vocabulary,
+k the number of a scale, from 0.
+"""
+
+from .engine import EditRequest, Engine, Frame, Result
+from .images import Upload, open_image, open_mask, save_png
+from .registry import MODELS, ModelInfo, find_model
+
+__all__ = [
+    "MODELS",
+    "EditRequest",
+    "Engine",
+    "Frame",
+    "ModelInfo",
+    "Result",
+    "Upload",
+    "find_model",
+    "open_image",
+    "open_mask",
+    "save_png",
+]

@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from . import editing
-from .checkpoints import Model, find_model, load_model
+from .checkpoints import Model
+from .registry import open_model
 from .preview import preview
 from .sampler import Known, SampleOptions, ScaleStep, sample
 
@@ -174,7 +175,7 @@ class Engine:
         """Load a registered model or a file. device: default the GPU if there is one; dtype: of the large
         matrices and convolutions, default float32."""
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        engine = cls(load_model(find_model(name_or_path)), device)
+        engine = cls(open_model(name_or_path), device)
         if dtype is not None:
             engine.transformer.to(dtype)
             engine.tokenizer.set_compute_dtype(dtype)

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import torch
 
+from ..checkpoints import Model, save_model
 from ..tokenizer import TokenizerConfig
+from ..transformer import Transformer, TransformerConfig
+from .run import load_state
 from .tokenizer import TokenizerTraining, train_tokenizer
+from .transformer import TransformerTraining, load_tokenizer, train_transformer
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -52,6 +56,19 @@ def build_parser() -> argparse.ArgumentParser:
     tok.add_argument(
         "--small-share", type=float, default=TokenizerTraining().small_share, help="share of the run at half size"
     )
+    var = stages.add_parser("transformer", help="train the transformer on a tokenizer run")
+    _common(var, batch=16, rate=1e-3)
+    var.add_argument("--tokenizer", required=True, type=Path, help="folder of the tokenizer run")
+    var.add_argument("--depth", type=int, default=8)
+    var.add_argument("--width", type=int, default=256)
+    var.add_argument("--heads", type=int, default=4)
+    var.add_argument("--variants", type=int, default=TransformerTraining().variants, help="cached crops of each picture")
+    var.add_argument("--short-share", type=float, default=TransformerTraining().short_share, help="share of short batches")
+    export = stages.add_parser("export", help="write the model file of two runs")
+    export.add_argument("--tokenizer", required=True, type=Path)
+    export.add_argument("--transformer", required=True, type=Path)
+    export.add_argument("--out", required=True, type=Path, help="the .safetensors file; its stem is the model's name")
+    export.add_argument("--licence", default="MIT")
     return parser
 
 
@@ -66,8 +83,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> dict:
+    if args.stage == "export":
+        return export(args.tokenizer, args.transformer, args.out, args.licence)
     length = {"steps": args.steps, "minutes": args.minutes, "max_minutes": args.max_minutes}
     where = {"device": args.device, "bfloat16": not args.float32}
+    if args.stage == "transformer":
+        choices = TransformerTraining(
+            batch=args.batch, peak_rate=args.rate, variants=args.variants, short_share=args.short_share, seed=args.seed
+        )
+        sizes = {"depth": args.depth, "width": args.width, "heads": args.heads}
+        return train_transformer(args.tokenizer, choices, args.data, args.out, **sizes, **length, **where)
     config = TokenizerConfig(
         sides=args.sides, channels=args.channels, multipliers=args.multipliers, residual_blocks=args.blocks,
         code_dim=args.code_dim, vocab_size=args.vocab,
@@ -76,6 +101,20 @@ def _run(args: argparse.Namespace) -> dict:
         batch=args.batch, peak_rate=args.rate, warmup_steps=args.warmup, small_share=args.small_share, seed=args.seed
     )
     return train_tokenizer(config, training, args.data, args.out, **length, **where)
+
+
+def export(tokenizer_run: Path, transformer_run: Path, out: Path, licence: str) -> dict:
+    """Join the averaged weights of two runs into one model file, large tensors in bfloat16."""
+    tokenizer, _ = load_tokenizer(tokenizer_run)
+    saved = load_state(transformer_run / "state.pt")
+    if saved is None:
+        raise ValueError(f"there is no transformer run at {transformer_run}: train one first")
+    config = {name: tuple(value) if isinstance(value, list) else value for name, value in saved["config"].items()}
+    transformer = Transformer(TransformerConfig(**config))
+    transformer.load_state_dict(saved["average"])
+    card = {"licence": licence, "sampling": {"guidance": 3.0, "top_k": 300, "top_p": 0.95, "evidence": 10.0}}
+    save_model(Model(tokenizer, transformer, tuple(saved["class_names"]), out.stem, card), out, torch.bfloat16)
+    return {"file": str(out), "bytes": out.stat().st_size, "steps": saved["step"], "minutes": saved["minutes"]}
 
 
 if __name__ == "__main__":

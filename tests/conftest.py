@@ -1,0 +1,55 @@
+"""A small model with random weights, and pictures drawn by code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from var_core.checkpoints import Model, save_model
+from var_core.engine import Engine
+from var_core.tokenizer import Tokenizer, TokenizerConfig
+from var_core.transformer import Transformer, TransformerConfig
+
+SIDES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12)
+
+
+def build_model(sides: tuple[int, ...] = SIDES, seed: int = 0) -> Model:
+    torch.manual_seed(seed)
+    tokenizer = Tokenizer(
+        TokenizerConfig(sides=sides, channels=32, multipliers=(1, 1, 2), residual_blocks=1, code_dim=8, vocab_size=64)
+    )
+    transformer = Transformer(
+        TransformerConfig(sides=sides, depth=2, width=32, heads=2, mlp_width=64, classes=3, code_dim=8, vocab_size=64)
+    )
+    card = {"licence": "MIT", "sampling": {"guidance": 2.0, "top_k": 20, "top_p": 0.9}}
+    return Model(tokenizer.eval(), transformer.eval(), ("daisy", "rose", "tulip"), "tiny", card)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    return Engine(build_model())
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_model(build_model(), path)
+    return path
+
+
+def scenery(width: int, height: int, seed: int = 0) -> Image.Image:
+    """A smooth picture with some noise, so that every pixel matters."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = np.stack([np.sin(x / 37 + i) + np.cos(y / 23 - i) for i in range(3)], axis=-1)
+    return Image.fromarray((128 + 40 * waves + rng.integers(-12, 13, waves.shape)).clip(0, 255).astype(np.uint8))
+
+
+def rectangle(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
+    mask = Image.new("L", size)
+    mask.paste(255, box)
+    return mask

@@ -1,0 +1,161 @@
+"""Requests through the whole engine, on a small random model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import SIDES, rectangle, scenery
+from PIL import Image
+
+from var_core import EditRequest, Engine
+
+
+def finish(engine: Engine, request: EditRequest):
+    frames = list(engine.run(request))
+    assert all(frame.result is None for frame in frames[:-1])
+    assert frames[-1].result is not None
+    return frames, frames[-1].result
+
+
+def outside_is_equal(before: Image.Image, after: Image.Image, alpha: Image.Image) -> None:
+    assert after.size == before.size
+    same = np.asarray(alpha) == 0
+    assert same.any()
+    assert np.array_equal(np.asarray(before)[same], np.asarray(after)[same])
+
+
+def test_generate_gives_one_frame_a_scale(engine) -> None:
+    frames, result = finish(engine, EditRequest(label="rose", seed=1, candidates=2))
+    assert [frame.scale for frame in frames] == list(range(1, len(SIDES) + 1))
+    assert all(len(frame.previews) == 2 for frame in frames)
+    assert [image.size for image in result.images] == [(48, 48)] * 2
+    assert np.asarray(result.images[0]).tobytes() != np.asarray(result.images[1]).tobytes()
+
+
+def test_the_same_request_gives_the_same_bytes(engine) -> None:
+    request = EditRequest(task="inpaint", image=scenery(90, 70), mask=rectangle((90, 70), (20, 20, 50, 50)), seed=5)
+    first, second = (finish(engine, request)[1].images[0].tobytes() for _ in range(2))
+    assert first == second
+    assert finish(engine, replace(request, seed=6))[1].images[0].tobytes() != first
+
+
+def test_a_random_seed_is_told_and_can_be_used_again(engine) -> None:
+    _, result = finish(engine, EditRequest(label=0))
+    _, again = finish(engine, EditRequest(label=0, seed=result.seed))
+    assert result.images[0].tobytes() == again.images[0].tobytes()
+
+
+@pytest.mark.parametrize("method", ["evidence", "requantize", "official"])
+@pytest.mark.parametrize("size", [(100, 80), (48, 48), (30, 200), (333, 222)])
+def test_pixels_outside_the_alpha_are_untouched(engine, method: str, size: tuple[int, int]) -> None:
+    picture = scenery(*size)
+    mask = rectangle(size, (5, 6, 17, 26))
+    request = EditRequest(task="inpaint", image=picture, mask=mask, seed=2, method=method)  # type: ignore[arg-type]
+    _, result = finish(engine, request)
+    assert result.alpha is not None
+    outside_is_equal(picture, result.images[0], result.alpha)
+    painted = np.asarray(mask) > 0
+    assert (np.asarray(result.alpha)[painted] == 255).all()
+
+
+def test_two_regions_far_apart_are_two_windows(engine) -> None:
+    picture, mask = scenery(600, 100), rectangle((600, 100), (10, 10, 40, 40))
+    mask.paste(255, (540, 50, 580, 80))
+    frames, result = finish(engine, EditRequest(task="edit", label="tulip", image=picture, mask=mask, seed=2))
+    assert frames[-1].windows == 2 and len(frames) == 2 * len(SIDES)
+    assert result.alpha is not None
+    outside_is_equal(picture, result.images[0], result.alpha)
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 1, 1), (0, 0, 80, 60), (79, 59, 80, 60)], ids=["one pixel", "everything", "corner pixel"]
+)
+def test_odd_masks(engine, box: tuple[int, int, int, int]) -> None:
+    picture = scenery(80, 60)
+    _, result = finish(engine, EditRequest(task="inpaint", image=picture, mask=rectangle((80, 60), box), seed=1))
+    assert result.images[0].size == (80, 60)
+
+
+def test_a_mask_of_another_size_is_scaled(engine) -> None:
+    picture = scenery(80, 60)
+    _, result = finish(
+        engine, EditRequest(task="inpaint", image=picture, mask=rectangle((40, 30), (5, 5, 15, 15)), seed=1, feather=0)
+    )
+    assert result.alpha is not None and result.alpha.getbbox() == (10, 10, 30, 30)
+
+
+@pytest.mark.parametrize("amounts", [(20, 0, 0, 0), (0, 20, 0, 0), (0, 0, 20, 0), (0, 0, 0, 20), (7, 9, 11, 13), (150, 0, 0, 0)])
+def test_outpainting_leaves_the_original_alone(engine, amounts: tuple[int, int, int, int]) -> None:
+    picture = scenery(70, 50)
+    _, result = finish(engine, EditRequest(task="outpaint", image=picture, outpaint=amounts, seed=3, feather=0))
+    left, top, right, bottom = amounts
+    made = result.images[0]
+    assert made.size == (70 + left + right, 50 + top + bottom)
+    assert made.crop((left, top, left + 70, top + 50)).tobytes() == picture.tobytes()
+
+
+def test_branching_repeats_the_shared_scales(engine) -> None:
+    picture, mask = scenery(80, 60), rectangle((80, 60), (20, 10, 50, 40))
+    _, base = finish(engine, EditRequest(task="inpaint", image=picture, mask=mask, seed=3))
+    _, branch = finish(engine, EditRequest(task="branch", base=base, start_scale=5, seed=9, candidates=2))
+    for k in range(5):
+        for i in range(2):
+            assert (branch.tokens[0][k][i] == base.tokens[0][k][0]).all()
+    assert any((branch.tokens[0][k][0] != base.tokens[0][k][0]).any() for k in range(5, len(SIDES)))
+    assert base.alpha is not None
+    outside_is_equal(picture, branch.images[1], base.alpha)
+
+
+def test_a_finished_sketch_is_what_it_would_have_become(engine) -> None:
+    request = EditRequest(label="daisy", seed=11)
+    _, whole = finish(engine, request)
+    _, sketch = finish(engine, replace(request, stop_scale=6))
+    assert len(sketch.tokens[0]) == 6
+    _, finished = finish(engine, EditRequest(task="branch", base=sketch, start_scale=6, seed=11))
+    assert finished.images[0].tobytes() == whole.images[0].tobytes()
+
+
+def test_vary_keeps_the_first_scales(engine) -> None:
+    _, result = finish(engine, EditRequest(task="vary", image=scenery(60, 48), start_scale=4, seed=1))
+    assert result.images[0].size == (48, 48)
+    _, other = finish(engine, EditRequest(task="vary", image=scenery(60, 48), start_scale=4, seed=2))
+    for k in range(4):
+        assert (result.tokens[0][k] == other.tokens[0][k]).all()
+
+
+def test_what_will_change_is_what_changes(engine) -> None:
+    mask = rectangle((100, 80), (20, 20, 50, 50))
+    request = EditRequest(task="inpaint", image=scenery(100, 80), mask=mask, seed=1)
+    ((window, maps),) = engine.changed((100, 80), mask, request)
+    assert [m.shape[0] for m in maps] == list(SIDES)
+    assert maps[0].all() and not maps[-1].all() and maps[-1].any()
+    assert window.box[0] <= 20 and window.box[2] >= 50
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"task": "inpaint"}, "picture"),
+        ({"task": "inpaint", "image": scenery(40, 40)}, "mask is empty"),
+        ({"task": "inpaint", "image": scenery(40, 40), "mask": Image.new("L", (40, 40))}, "mask is empty"),
+        ({"task": "edit", "image": scenery(40, 40), "mask": rectangle((40, 40), (0, 0, 9, 9))}, "class"),
+        ({"task": "outpaint", "image": scenery(40, 40)}, "amount"),
+        ({"task": "branch"}, "branch"),
+        ({"candidates": 0}, "candidates"),
+        ({"guidance": -1.0}, "guidance"),
+        ({"task": "dream"}, "task"),
+        ({"seed": -4}, "seed"),
+    ],
+)
+def test_bad_requests_say_so(changes: dict, word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        EditRequest(**changes)
+
+
+def test_unknown_classes_are_answered_with_near_ones(engine) -> None:
+    with pytest.raises(ValueError, match="did you mean daisy"):
+        list(engine.run(EditRequest(label="daisi")))
+    with pytest.raises(ValueError, match="0 to 2"):
+        list(engine.run(EditRequest(label=7)))

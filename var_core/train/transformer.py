@@ -1,0 +1,270 @@
+"""Training of the next-scale transformer on token maps of a trained tokenizer.
+
+Tokens are cached once, several crops and mirrors of each picture. Most batches hold only the first scales: they
+decide layout, colour and class, and cost a fraction of the whole pyramid; the rest hold all scales.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..sampler import SampleOptions, sample
+from ..tokenizer import Tokenizer, TokenizerConfig
+from ..transformer import Block, Transformer, TransformerConfig
+from .data import Pictures, load_pictures
+from .run import Average, Clock, Log, learning_rate, load_state, random_state, restore_random_state, save_state
+from .tokenizer import to_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerTraining:
+    """Choices of a run. `batch` counts pictures of full batches; short ones hold as many tokens."""
+
+    batch: int = 16
+    peak_rate: float = 1e-3
+    decay: float = 0.999
+    weight_decay: float = 0.05
+    label_drop: float = 0.1
+    drop_path: float = 0.03
+    variants: int = 4  # cached crops of each picture
+    short_scales: int = 7  # short batches hold this many scales
+    short_share: float = 0.6  # of all steps
+    balance: float = 0.7
+    save_minutes: float = 5.0
+    seed: int = 0
+
+
+def initialise(transformer: Transformer) -> None:
+    """The reference's initialisation (parity rules, "Training")."""
+    config = transformer.config
+    std = math.sqrt(1 / (3 * config.width))
+    for module in transformer.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.trunc_normal_(module.weight, std=std)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for embedding in (transformer.start_embed, transformer.pos_embed):
+        nn.init.trunc_normal_(embedding, std=std)
+    with torch.no_grad():
+        transformer.head.weight.mul_(0.02)
+        transformer.head_norm.weight.mul_(0.5)
+        for block in transformer.blocks:
+            assert isinstance(block, Block)
+            for projection in (block.project, block.mlp_out):
+                projection.weight.div_(math.sqrt(2 * config.depth))
+            if not config.shared_modulation:
+                block.modulation.weight[2 * config.width :].mul_(0.5)
+                block.modulation.weight[: 2 * config.width].mul_(1e-3)
+                # the reference opens the residual branches slowly; a short run wants them open from the start
+                block.modulation.bias[: 2 * config.width].fill_(0.3)
+
+
+@torch.inference_mode()
+def token_cache(tokenizer: Tokenizer, pictures: Pictures, variants: int, path: Path, device: torch.device) -> np.ndarray:
+    """(n, variants, L) uint16 token ids of random crops (the centre square for one variant), kept on disk."""
+    if path.exists():
+        cached = np.load(path, mmap_mode=None)
+        if cached.shape == (len(pictures), variants, tokenizer.scales.total):
+            return cached
+    tokenizer.eval()
+    size = tokenizer.config.resolution
+    out = np.empty((len(pictures), variants, tokenizer.scales.total), dtype=np.uint16)
+    rng = np.random.default_rng(17)
+    for variant in tqdm(range(variants), desc="tokens"):
+        for at in range(0, len(pictures), 64):
+            part = range(at, min(at + 64, len(pictures)))
+            single = variants == 1
+            crops = [pictures.centre(i, size) if single else pictures.crop(i, size, rng) for i in part]
+            image = to_model(np.ascontiguousarray(np.stack(crops).transpose(0, 3, 1, 2)), device)
+            tokens = torch.cat(tokenizer.encode(image), dim=1)
+            out[at : at + len(part), variant] = tokens.cpu().numpy().astype(np.uint16)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, out)
+    return out
+
+
+def split_scales(transformer: Transformer, flat: Tensor, count: int) -> list[Tensor]:
+    """(b, L) token ids -> the first `count` scales, each (b, l)."""
+    return [flat[:, start:stop] for start, stop in transformer.scales.spans[:count]]
+
+
+def scale_losses(transformer: Transformer, tokenizer: Tokenizer, labels: Tensor, flat: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean cross-entropy over the tokens of the first `count` scales, and (count,) losses and accuracies per scale."""
+    tokens = split_scales(transformer, flat, count)
+    with torch.no_grad(), torch.autocast(flat.device.type, enabled=False):
+        inputs = tokenizer.teacher_inputs(tokens)
+    logits = transformer(labels, inputs)
+    target = torch.cat(tokens, dim=1)
+    each = F.cross_entropy(logits.transpose(1, 2), target, reduction="none")  # (b, L')
+    hit = (logits.argmax(-1) == target).float()
+    spans = transformer.scales.spans[:count]
+    losses = torch.stack([each[:, a:b].mean() for a, b in spans])
+    accuracies = torch.stack([hit[:, a:b].mean() for a, b in spans])
+    return each.mean(), losses.detach(), accuracies
+
+
+def load_tokenizer(run: Path) -> tuple[Tokenizer, tuple[str, ...]]:
+    """The averaged tokenizer of a training run, and its class names."""
+    saved = load_state(run / "state.pt")
+    if saved is None:
+        raise ValueError(f"there is no tokenizer run at {run}: train one first")
+    config = TokenizerConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in saved["config"].items()})
+    tokenizer = Tokenizer(config)
+    tokenizer.load_state_dict(saved["average"])
+    return tokenizer.eval().requires_grad_(False), tuple(saved["class_names"])
+
+
+def train_transformer(
+    tokenizer_run: Path,
+    training: TransformerTraining,
+    data: str | Path,
+    out: Path,
+    *,
+    depth: int,
+    width: int,
+    heads: int,
+    steps: int | None = None,
+    minutes: float | None = None,
+    max_minutes: float | None = None,
+    device: str = "cpu",
+    bfloat16: bool = True,
+) -> dict[str, float]:
+    """Train on the tokens of `tokenizer_run`; the length of the run is given as for `train_tokenizer`."""
+    where = torch.device(device)
+    tokenizer, _ = load_tokenizer(tokenizer_run)
+    tokenizer.to(where)
+    token_config = tokenizer.config
+    train, val = (load_pictures(data, split, token_config.resolution) for split in ("train", "val"))
+    cache = token_cache(tokenizer, train, training.variants, out / "train-tokens.npy", where)
+    val_cache = token_cache(tokenizer, val, 1, out / "val-tokens.npy", where)
+    config = TransformerConfig(
+        sides=token_config.sides, depth=depth, width=width, heads=heads, mlp_width=4 * width,
+        classes=len(train.class_names), code_dim=token_config.code_dim, vocab_size=token_config.vocab_size,
+    )  # fmt: skip
+    weights, rng = train.weights(training.balance), np.random.default_rng(training.seed)
+    torch.manual_seed(training.seed)
+    transformer = Transformer(config).to(where)
+    initialise(transformer)
+    for layer, block in enumerate(transformer.blocks):
+        block.drop_path = training.drop_path * layer / max(1, depth - 1)
+    average = Average(transformer, training.decay)
+    decayed = [p for p in transformer.parameters() if p.dim() == 2]
+    rest = [p for p in transformer.parameters() if p.dim() != 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": training.weight_decay}, {"params": rest, "weight_decay": 0.0}],
+        lr=training.peak_rate, betas=(0.9, 0.95),
+    )  # fmt: skip
+    step, spent = 0, 0.0
+    saved = load_state(out / "state.pt")
+    if saved is not None:
+        transformer.load_state_dict(saved["transformer"])
+        average.module.load_state_dict(saved["average"])
+        optimizer.load_state_dict(saved["optimizer"])
+        step, spent = saved["step"], saved["minutes"]
+        restore_random_state(rng, saved["random"])
+    clock, log = Clock(steps, minutes, max_minutes, spent), Log(out / "log.csv")
+
+    def save() -> None:
+        save_state(out / "state.pt", {
+            "config": asdict(config), "transformer": transformer.state_dict(), "average": average.module.state_dict(),
+            "optimizer": optimizer.state_dict(), "step": step, "minutes": clock.minutes, "random": random_state(rng),
+            "class_names": list(train.class_names),
+        })  # fmt: skip
+
+    def report() -> dict[str, float]:
+        figures = validate(average.module, tokenizer, val, val_cache)
+        tqdm.write(f"step {step} {clock.minutes:.1f} min  " + "  ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+        log.write({"step": step, "minutes": clock.minutes, **figures})
+        return figures
+
+    count, short = len(config.sides), min(training.short_scales, len(config.sides))
+    short_tokens = transformer.scales.spans[short - 1][1]
+    short_batch = max(1, round(training.batch * transformer.scales.total / short_tokens))
+    last_save = clock.minutes
+    bar = tqdm(initial=step, total=steps, unit="step", mininterval=5)
+    while not clock.finished(step) and not clock.piece_over():
+        is_short = rng.random() < training.short_share
+        b, use = (short_batch, short) if is_short else (training.batch, count)
+        index = rng.choice(len(train), size=b, p=weights)
+        flat = torch.from_numpy(cache[index, rng.integers(training.variants, size=b)].astype(np.int64)).to(where)
+        labels = np.where(rng.random(b) < training.label_drop, config.null_label, train.labels[index])
+        rate = learning_rate(training.peak_rate, step, clock.progress(step))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        transformer.train()
+        with torch.autocast(where.type, torch.bfloat16, enabled=bfloat16):
+            loss, _, _ = scale_losses(transformer, tokenizer, torch.from_numpy(labels).to(where), flat, use)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(transformer.parameters(), 2.0)
+        optimizer.step()
+        average.update(transformer, step)
+        step += 1
+        bar.update()
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{loss.item():.3f}", rate=f"{rate:.1e}")
+        if clock.minutes - last_save > training.save_minutes:
+            save()
+            report()
+            sample_grid(average.module, tokenizer, out / "samples.png")
+            last_save = clock.minutes
+    bar.close()
+    save()
+    sample_grid(average.module, tokenizer, out / "samples.png")
+    return report()
+
+
+@torch.inference_mode()
+def validate(transformer: Transformer, tokenizer: Tokenizer, pictures: Pictures, cache: np.ndarray) -> dict[str, float]:
+    """Loss in nats and accuracy per scale over the validation tokens, with their labels."""
+    transformer.eval()
+    device, count = transformer.device, len(transformer.scales)
+    losses, accuracies = torch.zeros(count), torch.zeros(count)
+    for at in range(0, len(pictures), 32):
+        flat = torch.from_numpy(cache[at : at + 32, 0].astype(np.int64)).to(device)
+        labels = torch.from_numpy(pictures.labels[at : at + 32]).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            _, loss, accuracy = scale_losses(transformer, tokenizer, labels, flat, count)
+        losses += loss.cpu() * len(flat)
+        accuracies += accuracy.float().cpu() * len(flat)
+    losses, accuracies = losses / len(pictures), accuracies / len(pictures)
+    lengths = torch.tensor(transformer.scales.lengths)
+    figures = {"loss": float((losses * lengths).sum() / lengths.sum())}
+    figures |= {f"loss {s}": float(v) for s, v in zip(transformer.scales.sides, losses, strict=True)}
+    figures |= {f"accuracy {s}": float(v) for s, v in zip(transformer.scales.sides, accuracies, strict=True)}
+    return figures
+
+
+def sample_grid(
+    transformer: Transformer, tokenizer: Tokenizer, path: Path, *, rows: int = 1, options: SampleOptions | None = None
+) -> None:
+    """Uncurated samples, one column a class in order (wrapped at ten), seeds 0, 1, ..."""
+    transformer.eval()
+    options = options or SampleOptions(guidance=3.0, top_k=300, top_p=0.95)
+    classes, size = transformer.config.classes, tokenizer.config.resolution
+    labels = torch.arange(classes).repeat_interleave(rows).to(transformer.device)
+    seeds = [i % rows for i in range(len(labels))]
+    pictures = []
+    for at in range(0, len(labels), 20):
+        steps = sample(transformer, tokenizer, labels[at : at + 20], options, seeds=seeds[at : at + 20])
+        canvas = list(steps)[-1].canvas
+        with torch.inference_mode():
+            pictures.append(((tokenizer.decode(canvas) + 1) * 127.5).clamp(0, 255).byte().permute(0, 2, 3, 1).cpu())
+    cells = torch.cat(pictures).numpy()
+    columns = 10 if rows == 1 else rows
+    lines = -(-len(cells) // columns)
+    sheet = np.full((lines * size, columns * size, 3), 255, dtype=np.uint8)
+    for i, cell in enumerate(cells):
+        y, x = divmod(i, columns)
+        sheet[y * size : (y + 1) * size, x * size : (x + 1) * size] = cell
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(sheet).save(path)
