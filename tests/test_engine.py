@@ -86,7 +86,9 @@ def test_a_mask_of_another_size_is_scaled(engine) -> None:
     assert result.alpha is not None and result.alpha.getbbox() == (10, 10, 30, 30)
 
 
-@pytest.mark.parametrize("amounts", [(20, 0, 0, 0), (0, 20, 0, 0), (0, 0, 20, 0), (0, 0, 0, 20), (7, 9, 11, 13), (150, 0, 0, 0)])
+@pytest.mark.parametrize(
+    "amounts", [(20, 0, 0, 0), (0, 20, 0, 0), (0, 0, 20, 0), (0, 0, 0, 20), (7, 9, 11, 13), (150, 0, 0, 0)]
+)
 def test_outpainting_leaves_the_original_alone(engine, amounts: tuple[int, int, int, int]) -> None:
     picture = scenery(70, 50)
     _, result = finish(engine, EditRequest(task="outpaint", image=picture, outpaint=amounts, seed=3, feather=0))

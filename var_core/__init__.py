@@ -4,6 +4,7 @@ b batch, l tokens of one scale, L tokens of all scales, d width, c code channels
 k the number of a scale, from 0.
 """
 
+from .editing import outpaint_amounts
 from .engine import EditRequest, Engine, Frame, Result
 from .images import Upload, open_image, open_mask, save_png
 from .registry import MODELS, ModelInfo, find_model
@@ -19,5 +20,6 @@ __all__ = [
     "find_model",
     "open_image",
     "open_mask",
+    "outpaint_amounts",
     "save_png",
 ]

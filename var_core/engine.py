@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,11 +20,16 @@ from torch import Tensor
 from . import editing
 from .checkpoints import Model
 from .registry import open_model
+from .images import save_png
 from .preview import preview
 from .sampler import Known, SampleOptions, ScaleStep, sample
 
 Task = Literal["generate", "inpaint", "edit", "outpaint", "vary", "branch"]
 Method = Literal["evidence", "requantize", "official"]
+_RECIPE_FIELDS = (
+    "task", "label", "candidates", "guidance", "top_k", "top_p", "smooth", "start_scale", "method", "context",
+    "feather", "color_match", "outpaint",
+)  # fmt: skip
 _PREVIEW_SIDE = 512  # long side of preview pictures, pixels
 
 
@@ -197,6 +204,15 @@ class Engine:
     def class_names(self) -> tuple[str, ...]:
         return self.model.class_names
 
+    @property
+    def vocab_size(self) -> int:
+        return self.transformer.config.vocab_size
+
+    @property
+    def defaults(self) -> SampleOptions:
+        """The model's own sampling options."""
+        return self.options(EditRequest())
+
     def label_index(self, label: int | str | None) -> int:
         """Class index of a name or number; None is the null class. ValueError names the nearest classes."""
         if label is None:
@@ -301,6 +317,13 @@ class Engine:
                         images, seed, done, job.alpha, tuple(job.notices), stored, timeline, seconds, tuple(likelihood)
                     )
                 yield Frame(step.k + 1, count, number + 1, len(job.windows), shown, seconds, seed, result)
+
+    def save(self, result: Result, path: str | Path, index: int = 0) -> None:
+        """Write one picture as PNG: its pixels and, in a text chunk, how it was made."""
+        request = result.request
+        recipe = {name: getattr(request, name) for name in _RECIPE_FIELDS}
+        recipe |= {"model": self.name, "seed": result.seed, "candidate": index}
+        save_png(result.images[index], path, {"var-editor": json.dumps(recipe)})
 
     @torch.inference_mode()
     def tokenizer_decode(self, canvas: Tensor) -> Tensor:

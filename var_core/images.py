@@ -52,10 +52,14 @@ def _read(source: str | Path | bytes) -> bytes:
         if not path.is_file():
             raise ValueError(f"There is no file {path.name}.")
         if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"This file has {path.stat().st_size / 2**20:.1f} MB, the limit is {MAX_BYTES // 2**20} MB: choose a smaller one.")
+            raise ValueError(
+                f"This file has {path.stat().st_size / 2**20:.1f} MB, the limit is {MAX_BYTES // 2**20} MB: choose a smaller one."
+            )
         data = path.read_bytes()
     if len(data) > MAX_BYTES:
-        raise ValueError(f"This file has {len(data) / 2**20:.1f} MB, the limit is {MAX_BYTES // 2**20} MB: choose a smaller one.")
+        raise ValueError(
+            f"This file has {len(data) / 2**20:.1f} MB, the limit is {MAX_BYTES // 2**20} MB: choose a smaller one."
+        )
     return data
 
 
@@ -67,7 +71,9 @@ def _open(data: bytes) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked right after
             return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
-        raise ValueError(f"This picture has over {MAX_PIXELS // 10**6} megapixels, which is the limit: make it smaller first.") from error
+        raise ValueError(
+            f"This picture has over {MAX_PIXELS // 10**6} megapixels, which is the limit: make it smaller first."
+        ) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
         raise ValueError(refusal) from error
 
@@ -79,7 +85,9 @@ def _check_size(size: tuple[int, int]) -> None:
     if max(size) > MAX_SIDE:
         raise ValueError(f"This picture is {width} x {height} pixels: no side may exceed {MAX_SIDE}.")
     if width * height > MAX_PIXELS:
-        raise ValueError(f"This picture has {width * height / 1e6:.0f} megapixels, the limit is {MAX_PIXELS // 10**6}: make it smaller first.")
+        raise ValueError(
+            f"This picture has {width * height / 1e6:.0f} megapixels, the limit is {MAX_PIXELS // 10**6}: make it smaller first."
+        )
 
 
 def _normalise(image: Image.Image, profile: bytes | None, notices: list[str]) -> tuple[Image.Image, Image.Image | None]:

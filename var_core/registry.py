@@ -133,7 +133,9 @@ def download(name: str, report: Callable[[str], None] = print) -> tuple[Path, ..
         try:
             path = Path(hf_hub_download(REPOSITORY, file))
         except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.TransportError) as error:
-            raise ValueError(f"the model hub cannot be reached, so {file} was not fetched: check the connection and try again") from error
+            raise ValueError(
+                f"the model hub cannot be reached, so {file} was not fetched: check the connection and try again"
+            ) from error
         except HfHubHTTPError as error:
             raise ValueError(f"the model hub refused {file}: {error.response.status_code}") from error
         except OSError as error:

@@ -62,8 +62,12 @@ def build_parser() -> argparse.ArgumentParser:
     var.add_argument("--depth", type=int, default=8)
     var.add_argument("--width", type=int, default=256)
     var.add_argument("--heads", type=int, default=4)
-    var.add_argument("--variants", type=int, default=TransformerTraining().variants, help="cached crops of each picture")
-    var.add_argument("--short-share", type=float, default=TransformerTraining().short_share, help="share of short batches")
+    var.add_argument(
+        "--variants", type=int, default=TransformerTraining().variants, help="cached crops of each picture"
+    )
+    var.add_argument(
+        "--short-share", type=float, default=TransformerTraining().short_share, help="share of short batches"
+    )
     export = stages.add_parser("export", help="write the model file of two runs")
     export.add_argument("--tokenizer", required=True, type=Path)
     export.add_argument("--transformer", required=True, type=Path)

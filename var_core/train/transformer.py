@@ -69,7 +69,9 @@ def initialise(transformer: Transformer) -> None:
 
 
 @torch.inference_mode()
-def token_cache(tokenizer: Tokenizer, pictures: Pictures, variants: int, path: Path, device: torch.device) -> np.ndarray:
+def token_cache(
+    tokenizer: Tokenizer, pictures: Pictures, variants: int, path: Path, device: torch.device
+) -> np.ndarray:
     """(n, variants, L) uint16 token ids of random crops (the centre square for one variant), kept on disk."""
     if path.exists():
         cached = np.load(path, mmap_mode=None)
@@ -97,7 +99,9 @@ def split_scales(transformer: Transformer, flat: Tensor, count: int) -> list[Ten
     return [flat[:, start:stop] for start, stop in transformer.scales.spans[:count]]
 
 
-def scale_losses(transformer: Transformer, tokenizer: Tokenizer, labels: Tensor, flat: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+def scale_losses(
+    transformer: Transformer, tokenizer: Tokenizer, labels: Tensor, flat: Tensor, count: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mean cross-entropy over the tokens of the first `count` scales, and (count,) losses and accuracies per scale."""
     tokens = split_scales(transformer, flat, count)
     with torch.no_grad(), torch.autocast(flat.device.type, enabled=False):

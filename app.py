@@ -1,0 +1,51 @@
+"""Start the editor: python app.py [--model NAME_OR_FILE] [--host HOST] [--port PORT]"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--model",
+        default=os.environ.get("VAR_EDITOR_MODEL", "garden-128"),
+        help="registered name or a .safetensors file",
+    )
+    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
+    parser.add_argument(
+        "--port", type=int, default=None, help="default: GRADIO_SERVER_PORT, or the first free one from 7860"
+    )
+    args = parser.parse_args()
+
+    from app import ui
+    from var_core import Engine
+
+    try:
+        engine = Engine.load(args.model)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    page = ui.build(lambda: engine)
+    page.queue(max_size=32, default_concurrency_limit=4)
+    page.launch(
+        server_name=args.host,
+        server_port=args.port,
+        theme=ui.theme(),
+        css=ui.CSS,
+        head=ui.HEAD,
+        ssr_mode=False,
+        run_history=False,
+        show_error=False,
+        max_file_size="20mb",
+        footer_links=["api"],
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""python -m var_core generate | inpaint | edit | outpaint | vary | models
+
+Exit codes: 0 done, 1 could not be done (one sentence on standard error), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from .checkpoints import load_model, load_official, save_model
+from .editing import outpaint_amounts
+from .engine import EditRequest, Engine, Result
+from .images import open_image, open_mask
+from .registry import MODELS, download, is_on_disk
+
+ANCHORS = {"center": (0.5, 0.5), "left": (0.0, 0.5), "right": (1.0, 0.5), "top": (0.5, 0.0), "bottom": (0.5, 1.0)}
+
+
+def _ratio(text: str) -> float:
+    try:
+        width, _, height = text.partition(":")
+        value = float(width) / float(height or 1)
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(f'"{text}" is no aspect ratio: write 16:9 or 1.78') from error
+    return value
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="garden-128", help="registered name or a .safetensors file")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out.png"), help="output file; more candidates get -1, -2, ..."
+    )
+    parser.add_argument("--seed", type=int, help="repeats a result exactly (default: random, printed)")
+    parser.add_argument("--label", help="class by name or number (default: no class)")
+    parser.add_argument("--candidates", type=int, default=1, help="how many results, 1 to 16")
+    parser.add_argument("--guidance", type=float, help="how strongly the class is followed (default: the model's)")
+    parser.add_argument("--top-k", type=int, help="draw among the k likeliest codes, 0 = all (default: the model's)")
+    parser.add_argument("--top-p", type=float, help="draw among the likeliest codes of this total probability, 0 = all")
+    parser.add_argument("--smooth", action="store_true", help="mix codes (Gumbel) for smoother pictures")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU if there is one)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_edit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", type=Path, help="PNG, JPEG or WebP")
+    parser.add_argument(
+        "--method", choices=("evidence", "requantize", "official"), default="evidence", help="how known pixels are held"
+    )
+    parser.add_argument("--start-scale", type=int, default=0, help="scales before this one come from the picture")
+    parser.add_argument("--feather", type=int, help="fade outside the mask in pixels (default: by the region)")
+    parser.add_argument("--no-color-match", action="store_true", help="do not fit colours to the surroundings")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m var_core", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_common(commands.add_parser("generate", help="a picture of a class, or of none"))
+    for name, text in (("inpaint", "re-imagine the masked part"), ("edit", "turn the masked part into a class")):
+        command = commands.add_parser(name, help=text)
+        _add_common(command)
+        _add_edit(command)
+        command.add_argument("--mask", type=Path, required=True, help="picture whose white part is repainted")
+        command.add_argument(
+            "--context", type=float, default=2.0, help="side of the square around a region, in its sides"
+        )
+    outpaint = commands.add_parser("outpaint", help="enlarge the picture")
+    _add_common(outpaint)
+    _add_edit(outpaint)
+    for side in ("left", "top", "right", "bottom"):
+        outpaint.add_argument(f"--{side}", type=int, default=0, help=f"pixels to add at the {side}")
+    outpaint.add_argument("--ratio", type=_ratio, help="target aspect ratio such as 16:9, instead of amounts")
+    outpaint.add_argument(
+        "--anchor", choices=sorted(ANCHORS), default="center", help="where the picture sits with --ratio"
+    )
+    vary = commands.add_parser("vary", help="keep the first scales of a picture, re-imagine the rest")
+    _add_common(vary)
+    _add_edit(vary)
+    models = commands.add_parser("models", help="list, download, convert and verify models")
+    actions = models.add_subparsers(dest="action")
+    actions.add_parser("list", help="all registered models").add_argument("--json", action="store_true")
+    actions.add_parser("download", help="fetch a model into the hub's cache").add_argument("name")
+    convert = actions.add_parser("convert", help="official .pth pair -> one .safetensors file")
+    for name in ("tokenizer", "transformer", "out"):
+        convert.add_argument(name, type=Path)
+    actions.add_parser("verify", help="load a file strictly and describe it").add_argument("file", type=Path)
+    return parser
+
+
+def _request(args: argparse.Namespace) -> EditRequest:
+    common = {
+        name: getattr(args, name) for name in ("seed", "label", "candidates", "guidance", "top_k", "top_p", "smooth")
+    }
+    if args.command == "generate":
+        return EditRequest(task="generate", **common)
+    upload = open_image(args.image)
+    for notice in upload.notices:
+        print(notice, file=sys.stderr)
+    common |= {
+        "image": upload.image,
+        "method": args.method,
+        "start_scale": args.start_scale,
+        "feather": args.feather,
+        "color_match": not args.no_color_match,
+    }
+    if args.command in ("inpaint", "edit"):
+        common |= {"mask": open_mask(args.mask, upload.image.size), "context": args.context}
+    if args.command == "outpaint":
+        amounts = (args.left, args.top, args.right, args.bottom)
+        if args.ratio is not None:
+            amounts = outpaint_amounts(upload.image.size, args.ratio, ANCHORS[args.anchor])
+        common |= {"outpaint": amounts}
+    return EditRequest(task=args.command, **common)
+
+
+def _work(args: argparse.Namespace) -> dict:
+    request = _request(args)
+    engine = Engine.load(args.model, args.device)
+    result: Result | None = None
+    bar = tqdm(unit="scale", disable=args.quiet or args.json, leave=False)
+    for frame in engine.run(request):
+        bar.total = frame.scales * frame.windows
+        bar.update()
+        result = frame.result
+    bar.close()
+    assert result is not None
+    files = []
+    for i in range(len(result.images)):
+        path = args.out if len(result.images) == 1 else args.out.with_stem(f"{args.out.stem}-{i + 1}")
+        engine.save(result, path, i)
+        files.append(str(path))
+    return {
+        "command": args.command,
+        "model": engine.name,
+        "seed": result.seed,
+        "seconds": round(result.seconds, 3),
+        "size": list(result.images[0].size),
+        "files": files,
+        "notices": list(result.notices),
+    }
+
+
+def _models(args: argparse.Namespace) -> None:
+    if args.action == "download":
+        for path in download(args.name):
+            print(path)
+    elif args.action == "convert":
+        save_model(load_official(args.tokenizer, args.transformer, args.transformer.stem), args.out)
+        print(args.out)
+    elif args.action == "verify":
+        model = load_model(args.file)
+        parameters = sum(p.numel() for part in (model.tokenizer, model.transformer) for p in part.parameters())
+        resolution = model.tokenizer.config.resolution
+        print(
+            f"{model.name}: {parameters / 1e6:.1f} M parameters, {len(model.class_names)} classes, {resolution} px, every entry fits"
+        )
+    else:
+        rows = [{**vars(info), "on_disk": is_on_disk(name)} for name, info in MODELS.items()]
+        if getattr(args, "json", False):
+            print(json.dumps(rows))
+            return
+        print(f"{'name':12}{'pixels':>7}{'weights':>9}{'licence':>9}{'download':>11}  on disk")
+        for row in rows:
+            size = "bundled" if not row["files"] else f"{row['size_mb'] / 1000:.1f} GB"
+            print(
+                f"{row['name']:12}{row['resolution']:>7}{row['parameters']:>9}{row['licence']:>9}{size:>11}  {'yes' if row['on_disk'] else 'no'}"
+            )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = build_parser().parse_args(arguments)
+    try:
+        if args.command == "models":
+            _models(args)
+            return 0
+        answer = _work(args)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if args.json:
+        print(json.dumps(answer))
+    else:
+        print(f"{', '.join(answer['files'])}  seed {answer['seed']}  {answer['seconds']:.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
