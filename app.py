@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nothing is reported
 
 
 def main() -> int:
@@ -23,20 +23,22 @@ def main() -> int:
     args = parser.parse_args()
 
     from app import ui
-    from var_core import Engine
+    from app.engines import Engines
+    from var_core import find_model
 
     try:
-        engine = Engine.load(args.model)
-    except (ValueError, OSError) as error:
+        find_model(args.model)
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    page = ui.build(lambda: engine)
+    engines = Engines(args.model)
+    page = ui.build(engines)
+    engines.start()
     page.queue(max_size=32, default_concurrency_limit=4)
     page.launch(
         server_name=args.host,
         server_port=args.port,
         theme=ui.theme(),
-        css=ui.CSS,
         head=ui.HEAD,
         ssr_mode=False,
         run_history=False,

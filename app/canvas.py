@@ -1,4 +1,4 @@
-"""Pictures for the page: data URIs, the live stage, the strip of scales, and the painter's mask."""
+"""Pictures and masks on their way between the browser and the engine: parsing, encoding, and the HTML that shows them."""
 
 from __future__ import annotations
 
@@ -6,103 +6,188 @@ import base64
 import binascii
 import html
 import io
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 from PIL import Image
 
-from var_core import open_mask
-
-DISPLAY_SIDE = 1024
+DISPLAY_SIDE = 1024  # long side of the picture in the painter and of the finished picture in the page
 THUMB_SIDE = 96
+_MASK_BYTES = 4 * 2**20
+_PREFIX = "data:image/png;base64,"
+
+
+def parse_mask(url: str | None, size: tuple[int, int]) -> Image.Image | None:
+    """The painter's layer (a PNG data URL, painted = opaque) as "L" of 0 and 255 at `size`, scaled with nearest.
+
+    None when nothing is painted. ValueError when this is no layer of the painter.
+    """
+    if not url:
+        return None
+    if not url.startswith(_PREFIX) or len(url) > _MASK_BYTES:
+        raise ValueError("The mask did not arrive whole: paint it again.")
+    try:
+        layer = Image.open(io.BytesIO(base64.b64decode(url[len(_PREFIX) :], validate=True)), formats=("PNG",))
+        if max(layer.size) > 2 * DISPLAY_SIDE:
+            raise ValueError("The mask is larger than the picture on the page: paint it again.")
+        alpha = layer.convert("RGBA").getchannel("A")
+    except (OSError, SyntaxError, binascii.Error) as error:
+        raise ValueError("The mask did not arrive whole: paint it again.") from error
+    mask = alpha.point(lambda value: 255 if value > 127 else 0)
+    if mask.getbbox() is None:
+        return None
+    return mask if mask.size == size else mask.resize(size, Image.Resampling.NEAREST)
 
 
 def shrink(picture: Image.Image, side: int) -> Image.Image:
-    """A copy of at most `side` pixels."""
+    """The picture itself, or a smaller copy whose long side is `side`."""
     if max(picture.size) <= side:
         return picture
     scale = side / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
-def data_uri(picture: Image.Image, quality: int = 88, kind: str = "JPEG") -> str:
+def data_uri(picture: Image.Image, quality: int = 90) -> str:
+    """The picture as a JPEG data URI."""
     buffer = io.BytesIO()
-    picture.save(buffer, kind, quality=quality)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    picture.convert("RGB").save(buffer, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def painter_value(picture: Image.Image, mask: Image.Image | None = None, serial: int = 0) -> dict[str, Any]:
-    """What the painter loads: an upright copy of at most 1024 px and, where there is one, a mask."""
-    shown = shrink(picture, DISPLAY_SIDE)
-    value: dict[str, Any] = {"image": data_uri(shown, 92), "serial": serial}
-    if mask is not None:
-        value["mask"] = data_uri(mask.resize(shown.size, Image.Resampling.NEAREST), kind="PNG")
-    return value
+def thumb(picture: Image.Image) -> str:
+    return data_uri(shrink(picture, THUMB_SIDE), 80)
 
 
-def parse_mask(payload: Any, size: tuple[int, int]) -> Image.Image | None:
-    """The painter's mask at the picture's size; None where nothing is painted. ValueError if it is no picture."""
-    uri = payload.get("mask") if isinstance(payload, dict) else None
-    if not uri:
-        return None
-    prefix = "data:image/png;base64,"
-    if not isinstance(uri, str) or not uri.startswith(prefix):
-        raise ValueError("The mask did not arrive as a PNG picture: reload the page and try again.")
-    try:
-        raw = base64.b64decode(uri[len(prefix) :], validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ValueError("The mask did not arrive whole: reload the page and try again.") from error
-    mask = open_mask(raw, size)
-    return mask if mask.getbbox() else None
-
-
-def _words(k: int, count: int) -> str:
-    """What a scale decides, in a photographer's words."""
-    place = k / max(1, count - 1)
-    return "layout" if place < 0.3 else "shape" if place < 0.6 else "texture" if place < 0.85 else "detail"
-
-
-def strip(thumbs: list[str], sides: tuple[int, ...]) -> str:
-    """One cell a scale: thumbnails as they arrive, empty frames for those to come."""
-    cells = []
-    for k, side in enumerate(sides):
-        inside = f'<img alt="Scale {k + 1}" src="{thumbs[k]}">' if k < len(thumbs) else ""
-        state = "done" if k < len(thumbs) else "wait"
-        cells.append(
-            f'<button type="button" class="cell {state}" data-k="{k}" title="Scale {k + 1}: {_words(k, len(sides))}">'
-            f"{inside}<span>{side}×{side}</span></button>"
+def cells(changed: Sequence[tuple[tuple[int, int, int, int], Sequence[np.ndarray]]], size: tuple[int, int]) -> dict:
+    """What will be redrawn, for the painter's overlay: per window its box as shares of the picture and, per scale,
+    a row-major string of 0 and 1 (1 = redrawn)."""
+    width, height = size
+    windows = []
+    for (left, top, right, bottom), grids in changed:
+        windows.append(
+            {
+                "box": [left / width, top / height, right / width, bottom / height],
+                "grids": [
+                    {"side": len(grid), "cells": "".join("1" if cell else "0" for cell in np.asarray(grid).flat)}
+                    for grid in grids
+                ],
+            }
         )
-    return f'<div class="strip" style="--count:{len(sides)}">{"".join(cells)}</div>'
+    return {"windows": windows}
 
 
-def empty_stage(sides: tuple[int, ...]) -> str:
-    hint = "Ten pictures will appear here, coarse to fine: from one token for everything to the full grid."
-    return f'<div class="live"><div class="big blank"><p>{hint}</p></div>{strip([], sides)}</div>'
+# the stage: the large picture and the strip of scales
 
 
-def live_stage(previews: list[str], thumbs: list[str], sides: tuple[int, ...]) -> str:
-    """While running: the newest picture of every candidate, and the strip."""
-    many = " many" if len(previews) > 1 else ""
-    pictures = "".join(f'<img alt="Preview" src="{uri}">' for uri in previews)
-    return f'<div class="live"><div class="big running{many}">{pictures}</div>{strip(thumbs, sides)}</div>'
+@dataclass
+class Stage:
+    """What the right half of the page shows. `pictures` are data URIs, one per candidate; `thumbs` one per scale
+    of the chosen candidate; `frames[k]` its picture after scale k, for looking back."""
+
+    sides: tuple[int, ...]
+    state: str = "empty"  # empty, running, stopped or done
+    pictures: list[str] = field(default_factory=list)
+    thumbs: list[str | None] = field(default_factory=list)
+    frames: list[str] = field(default_factory=list)
+    before: str | None = None
+    chosen: int = 0
+    sketch: bool = False
 
 
-def final_stage(before: str | None, after: str, scales: list[str], thumbs: list[str], sides: tuple[int, ...]) -> str:
-    """When done: before/after with a slider, and every scale one click away."""
-    hidden = "".join(
-        f'<img class="scale" data-k="{k}" alt="Scale {k + 1}" src="{uri}">' for k, uri in enumerate(scales)
+def stage_html(stage: Stage) -> str:
+    """The large picture (or before and after), the candidates to pick from, and the strip."""
+    inner = {"empty": _empty, "done": _finished}.get(stage.state, _live)(stage)
+    return f'<div class="vs" data-state="{stage.state}" data-scales="{len(stage.sides)}">{inner}{_strip(stage)}</div>'
+
+
+def _empty(stage: Stage) -> str:
+    squares = "".join(f'<i style="--side:{side}"></i>' for side in (1, 2, 4, 8))
+    return (
+        f'<div class="vs-view vs-empty"><div class="vs-pyramid" aria-hidden="true">{squares}</div>'
+        f"<p>The picture appears here, redrawn {len(stage.sides)} times from coarse to fine.</p></div>"
     )
-    compare = ""
-    if before is not None:
-        compare = (
-            f'<img class="before" alt="Before" src="{before}">'
-            '<input class="compare" type="range" min="0" max="100" value="0" aria-label="Compare with the picture before">'
+
+
+def _live(stage: Stage) -> str:
+    pictures = "".join(
+        f'<img class="vs-picture" alt="candidate {i + 1}" src="{p}">' for i, p in enumerate(stage.pictures)
+    )
+    return f'<div class="vs-view" data-count="{min(len(stage.pictures), 9)}">{pictures}</div>'
+
+
+def _finished(stage: Stage) -> str:
+    after = stage.pictures[stage.chosen]
+    picture = f'<img class="vs-picture vs-after" alt="result" src="{after}">'
+    if stage.before is not None:
+        picture = (
+            f'<div class="vs-compare" style="--split:50%"><img class="vs-picture vs-after" alt="result" src="{after}">'
+            f'<img class="vs-picture vs-before" alt="before" src="{stage.before}">'
+            '<span class="vs-tag vs-tag-before">Before</span><span class="vs-tag vs-tag-after">After</span>'
+            '<input class="vs-split" type="range" min="0" max="100" value="50" aria-label="Before and after divider"></div>'
+        )
+    row = ""
+    if len(stage.pictures) > 1:
+        row = (
+            '<div class="vs-candidates" role="group" aria-label="Candidates">'
+            + "".join(
+                f'<button type="button" data-candidate="{i}" aria-pressed="{str(i == stage.chosen).lower()}" '
+                f'aria-label="Candidate {i + 1}"><img alt="" src="{p}"></button>'
+                for i, p in enumerate(stage.pictures)
+            )
+            + "</div>"
+        )
+    return f'<div class="vs-view" data-count="1">{picture}<img class="vs-picture vs-back" alt="" hidden></div>{row}'
+
+
+def _strip(stage: Stage) -> str:
+    count = len(stage.sides)
+    out = []
+    for k, side in enumerate(stage.sides):
+        source = stage.thumbs[k] if k < len(stage.thumbs) else None
+        image = f'<img alt="" src="{source}">' if source else ""
+        full = f' data-full="{stage.frames[k]}"' if k < len(stage.frames) else ""
+        off = "" if full else " disabled"
+        out.append(
+            f'<li><button type="button" data-scale="{k + 1}"{full}{off} aria-label="Scale {k + 1} of {count}, '
+            f'{side} by {side} tokens"><span class="vs-cell">{image}</span><small>{side}×{side}</small></button></li>'
+        )
+    shown = len(stage.frames) or count
+    finished = stage.state == "done"
+    slider = (
+        f'<input class="vs-range" type="range" min="1" max="{shown}" value="{shown}" '
+        f'aria-label="Scale shown, and where a branch begins"{"" if finished else " disabled"}>'
+    )
+    row = _branch(stage, shown) if finished else ""
+    return f'<ol class="vs-strip" style="--count:{count}">{"".join(out)}</ol>{slider}{row}'
+
+
+def _branch(stage: Stage, shown: int) -> str:
+    if stage.sketch:
+        return (
+            f'<div class="vs-row"><span class="vs-label">A sketch of {shown} scales</span>'
+            '<button type="button" class="vs-branch" data-sketch="yes">Finish this candidate</button></div>'
         )
     return (
-        f'<div class="live"><div class="big final" style="--cut:0%"><img class="after" alt="Result" src="{after}">'
-        f"{compare}{hidden}</div>{strip(thumbs, sides)}</div>"
+        f'<div class="vs-row"><span class="vs-label">Scale {shown}: the finished picture</span>'
+        '<button type="button" class="vs-branch" disabled>Branch from an earlier scale</button></div>'
     )
 
 
-def notice(text: str) -> str:
-    return f'<p class="status">{html.escape(text)}</p>'
+def status_html(text: str, kind: str = "idle", notices: Sequence[str] = ()) -> str:
+    """One line of status; kind is idle, running, done, stopped or failed."""
+    extra = "".join(f"<small>{html.escape(notice)}</small>" for notice in notices)
+    return f'<p class="status" data-kind="{kind}" role="status" aria-live="polite">{html.escape(text)}{extra}</p>'
+
+
+def history_html(items: Sequence[tuple[int, str, str]], shown: int | None) -> str:
+    """The session's results as buttons: (number, title, thumbnail), newest first."""
+    if not items:
+        return '<p class="history-empty">Results of this session will be kept here for an hour.</p>'
+    buttons = "".join(
+        f'<button type="button" data-entry="{number}" aria-pressed="{str(number == shown).lower()}" '
+        f'aria-label="{html.escape(title)}"><img alt="" src="{picture}"><small>{html.escape(title)}</small></button>'
+        for number, title, picture in items
+    )
+    return f'<div class="history" role="group" aria-label="History">{buttons}</div>'

@@ -1,302 +1,357 @@
-"""What the buttons do: values of the page -> one request -> frames, status and history.
+"""What the page's events do: values of the page -> one request -> frames, status, history.
 
 Only this file speaks `gr.Error`. Handlers that stream are generator functions; the work happens in the engine.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from var_core import EditRequest, Engine, Frame, Result, open_image, outpaint_amounts
+from var_core import EditRequest, Engine, Frame, Result, outpaint_amounts
 
 from . import canvas
+from .engines import Engines
+from .session import Entry, Pictures, Session
 
 log = logging.getLogger(__name__)
 
-HISTORY = 6  # results kept per visitor
-RATIOS = {"16:9": 16 / 9, "3:2": 1.5, "4:3": 4 / 3, "1:1": 1.0, "3:4": 0.75, "2:3": 2 / 3, "9:16": 9 / 16}
+STOPS = {"layout": 0.0, "shape": 0.3, "texture": 0.5, "detail": 0.7}  # share of the scales that the source keeps
+RATIOS = {"1:1": 1.0, "4:3": 4 / 3, "3:2": 1.5, "16:9": 16 / 9, "21:9": 21 / 9, "3:4": 0.75, "2:3": 2 / 3, "9:16": 9 / 16}
 ANCHORS = {"centre": (0.5, 0.5), "left": (0.0, 0.5), "right": (1.0, 0.5), "top": (0.5, 0.0), "bottom": (0.5, 1.0)}
-STRENGTHS = {"everything": 0.0, "layout": 0.3, "shape": 0.5, "texture": 0.7, "detail": 0.9}
+NO_CLASS = -1
+MODES = ("inpaint", "edit", "outpaint", "vary", "generate")
 
 
-@dataclass
-class Session:
-    """One visitor's picture and results; lives in `gr.State`, never shared."""
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """The page's controls, in the order in which the page passes them."""
 
-    picture: Image.Image | None = None
-    serial: int = 0
-    results: list[Result] = field(default_factory=list)
-    current: int = -1  # in results
-    candidate: int = 0
-
-    @property
-    def result(self) -> Result | None:
-        return self.results[self.current] if self.results else None
+    mode: str
+    model: str
+    label: int
+    strength: str
+    candidates: int
+    seed: str | int | None
+    ratio: str
+    anchor: str
+    left: int | float | None
+    top: int | float | None
+    right: int | float | None
+    bottom: int | float | None
+    method: str
+    guidance: float
+    top_k: int
+    top_p: float
+    smooth: bool
+    context: float
+    feather: str | int | None
+    color_match: bool
+    sketch: bool
 
 
 def sentence(error: Exception) -> str:
-    text = str(error).strip()
+    text = str(error).strip() or "This did not work"
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
 
 
-def failure(error: Exception) -> gr.Error:
+def whole(value: str | int | None, name: str) -> int | None:
+    """A whole number from a text field; empty is None."""
+    text = str("" if value is None else value).strip()
+    if not text:
+        return None
+    if not text.isdecimal():
+        raise ValueError(f'{name} must be a whole number or empty, got "{text}"')
+    return int(text)
+
+
+def spoken(error: Exception) -> str:
     """Our own sentence for what the visitor can mend; anything else is logged and described plainly."""
     if isinstance(error, ValueError):
-        return gr.Error(sentence(error), duration=9, print_exception=False)
+        return sentence(error)
     log.error("unexpected error", exc_info=error)
-    return gr.Error(
-        "Something went wrong on our side; nothing you made was lost. Try again.", duration=9, print_exception=False
-    )
+    return "Something went wrong on the server; nothing you made was lost. Please try again."
+
+
+def toast(text: str) -> gr.Error:
+    return gr.Error(text, duration=9, print_exception=False)
+
+
+def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors of a plain handler become our own sentences."""
+
+    @wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise toast(spoken(error)) from error
+
+    return call
 
 
 class Handlers:
-    """Handlers of one page. `engine()` gives the engine, waiting for it to load where it must."""
+    """Handlers of one page."""
 
-    def __init__(self, engine: Callable[[], Engine]) -> None:
-        self.engine = engine
+    def __init__(self, engines: Engines) -> None:
+        self.engines = engines
+        self.pictures = Pictures()
         self.folder = Path(tempfile.mkdtemp(prefix="var-editor-"))
-        self._serial = itertools.count(1)
 
     # pictures in
 
-    def upload(self, path: str | None, session: Session) -> tuple[Any, ...]:
-        """A new photo: (painter value, session, status)."""
-        if not path:
-            return gr.skip(), session, gr.skip()
+    def opened(self, path: str | None) -> dict[str, Any]:
+        """What the painter is told about an upload: notices, or why it is refused."""
         try:
-            opened = open_image(path)
-        except (ValueError, OSError) as error:
-            raise failure(error) from error
-        for text in opened.notices:
-            gr.Info(text, duration=6)
-        value = self._place(session, opened.image, opened.alpha_mask)
-        width, height = opened.image.size
-        return (
-            value,
-            session,
-            canvas.notice(f"{width} × {height} pixels. Paint over what should change, then press Run."),
-        )
+            if not path:
+                raise ValueError("The picture did not arrive: open it again.")
+            upload = self.pictures.open(path)
+        except Exception as error:  # the painter shows the sentence
+            return {"error": spoken(error)}
+        return {"notices": list(upload.notices), "size": list(upload.image.size)}
 
-    def use_result(self, session: Session) -> tuple[Any, ...]:
-        """The chosen result becomes the next input."""
-        result = session.result
-        if result is None:
-            raise gr.Error("There is no result yet: run something first.", print_exception=False)
-        value = self._place(session, result.images[session.candidate], None)
-        return value, session, canvas.notice("The result is now the picture on the left. Paint again.")
+    def look(self, path: str | None, mask_url: str | None, *values: Any) -> dict[str, Any]:
+        """The tokens that will be redrawn, for the painter's overlay."""
+        try:
+            form = _form(values)
+            engine = self.engines.get(form.model)
+            task = form.mode if form.mode in ("inpaint", "edit") else "inpaint"
+            request = self._request(engine, path, mask_url, form, task)
+            assert request.image is not None and request.mask is not None
+            changed = engine.changed(request.image.size, request.mask, request)
+            return canvas.cells([(window.box, grids) for window, grids in changed], request.image.size)
+        except Exception as error:
+            return {"error": spoken(error)}
 
-    def example(self, picture: Path, mask: Path | None, session: Session) -> dict[str, Any]:
-        opened = open_image(picture)
-        painted = open_image(mask).image.convert("L") if mask else None
-        return self._place(session, opened.image, painted)
+    # requests
 
-    def _place(self, session: Session, picture: Image.Image, mask: Image.Image | None) -> dict[str, Any]:
-        session.picture, session.serial = picture, next(self._serial)
-        return canvas.painter_value(picture, mask, session.serial)
-
-    # running
-
-    def request(self, session: Session, payload: Any, values: dict[str, Any]) -> EditRequest:
+    def _request(self, engine: Engine, path: str | None, mask_url: str | None, form: Form, task: str) -> EditRequest:
         """One request from the page's values. ValueError with one sentence where something is missing."""
-        mode = values["mode"]
-        engine = self.engine()
         common: dict[str, Any] = {
-            "task": mode,
-            "label": values["label"] or None,
-            "seed": None if values["seed"] in (None, "") else int(values["seed"]),
-            "candidates": int(values["candidates"]),
-            "guidance": float(values["guidance"]),
-            "top_k": int(values["top_k"]),
-            "top_p": float(values["top_p"]),
-            "smooth": bool(values["smooth"]),
+            "task": task,
+            "seed": whole(form.seed, "the seed"),
+            "candidates": int(form.candidates),
+            "guidance": float(form.guidance),
+            "top_k": int(form.top_k),
+            "top_p": float(form.top_p),
+            "smooth": bool(form.smooth),
+            "stop_scale": round(len(engine.sides) * 0.6) if form.sketch and task != "outpaint" else None,
         }
-        if mode == "generate":
+        if task != "inpaint" and form.label != NO_CLASS:
+            common["label"] = int(form.label)
+        if task == "generate":
             return EditRequest(**common)
-        picture = session.picture
-        if picture is None:
-            raise ValueError("Open a photo first: drop one on the left, paste it, or choose an example.")
-        start = round(STRENGTHS[values["strength"]] * len(engine.sides))
+        if not path:
+            raise ValueError("There is no picture yet: drop one on the left, paste it, or click to choose one.")
+        picture = self.pictures.open(path).image
         common |= {
             "image": picture,
-            "start_scale": start,
-            "method": values["method"],
-            "context": float(values["context"]),
-            "feather": None if values["feather"] in (None, "") else int(values["feather"]),
-            "color_match": bool(values["color_match"]),
+            "method": form.method,
+            "context": float(form.context),
+            "feather": whole(form.feather, "the feather"),
+            "color_match": bool(form.color_match),
         }
-        if mode in ("inpaint", "edit"):
-            mask = canvas.parse_mask(payload, picture.size)
-            if mask is None:
-                raise ValueError("Paint over the part that should change first, or add a rectangle under More.")
-            common["mask"] = mask
-        if mode in ("inpaint", "outpaint"):
-            common["label"] = None if mode == "inpaint" else common["label"]
-        if mode == "outpaint":
-            common["outpaint"] = self._amounts(picture.size, values)
-            common["start_scale"] = 0
-        if mode == "vary":
+        start = round(STOPS[form.strength] * len(engine.sides))
+        if task in ("inpaint", "edit"):
+            common["mask"] = canvas.parse_mask(mask_url, picture.size)
+            common["start_scale"] = start
+            if common["mask"] is None:
+                raise ValueError("Nothing is painted yet: brush over the part that should change.")
+            if task == "edit" and "label" not in common:
+                raise ValueError("Choose a class first: the painted part will become one.")
+        if task == "outpaint":
+            common["outpaint"] = _amounts(picture.size, form)
+        if task == "vary":
             common["start_scale"] = max(1, start)
         return EditRequest(**common)
 
-    def _amounts(self, size: tuple[int, int], values: dict[str, Any]) -> tuple[int, int, int, int]:
-        ratio = RATIOS.get(values["ratio"])
-        if ratio is not None:
-            amounts = outpaint_amounts(size, ratio, ANCHORS[values["anchor"]])
-            if not any(amounts):
-                raise ValueError(
-                    f"The picture already has the shape {values['ratio']}: choose another one or give amounts."
-                )
-            return amounts
-        left, top, right, bottom = (float(values[side]) / 100 for side in ("left", "top", "right", "bottom"))
-        return round(left * size[0]), round(top * size[1]), round(right * size[0]), round(bottom * size[1])
+    # running
 
-    def run(self, session: Session, payload: Any, values: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
-        """Yields (stage, status, session, download, candidate picker, history, seed shown)."""
+    def run(self, path: str | None, mask_url: str | None, session: Session, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """Yields (stage, status, session, history)."""
         try:
-            request = self.request(session, payload, values)
-        except (ValueError, TypeError) as error:
-            raise failure(ValueError(str(error))) from error
-        yield from self._stream(session, request)
+            form = _form(values)
+            engine = self.engines.get(form.model)
+            request = self._request(engine, path, mask_url, form, form.mode)
+        except Exception as error:
+            text = spoken(error)
+            yield gr.skip(), canvas.status_html(text, "failed"), gr.skip(), gr.skip()
+            raise toast(text) from error
+        yield from self._stream(engine, form.model, request, session)
 
-    def branch(self, session: Session, scale: float, seed: Any, candidates: float) -> Iterator[tuple[Any, ...]]:
-        """New continuations of the chosen result from a scale (1-based) onwards."""
-        if session.result is None:
-            raise gr.Error("There is no result to branch from yet: run something first.", print_exception=False)
+    def branch(self, scale: float, session: Session, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """Keep `scale` scales of the chosen result and draw the rest anew; a sketch is finished with its own seed."""
         try:
+            form, entry = _form(values), session.current()
+            engine = self.engines.get(entry.model)
+            seed = whole(form.seed, "the seed")
             request = EditRequest(
                 task="branch",
-                base=session.result,
-                base_index=session.candidate,
-                start_scale=int(scale) - 1,
-                seed=None if seed in (None, "") else int(seed),
-                candidates=int(candidates),
+                base=entry.result,
+                base_index=entry.chosen,
+                start_scale=len(entry.frames) if entry.sketch else min(int(scale), len(entry.sides) - 1),
+                seed=entry.result.seed if entry.sketch else seed,
+                candidates=1 if entry.sketch else int(form.candidates),
             )
-        except ValueError as error:
-            raise failure(error) from error
-        yield from self._stream(session, request)
+        except Exception as error:
+            text = spoken(error)
+            yield gr.skip(), canvas.status_html(text, "failed"), gr.skip(), gr.skip()
+            raise toast(text) from error
+        yield from self._stream(engine, entry.model, request, session)
 
-    def _stream(self, session: Session, request: EditRequest) -> Iterator[tuple[Any, ...]]:
-        engine = self.engine()
-        sides, thumbs, scales = engine.sides, [], []
-        wait = (gr.skip(),) * 4
+    def _stream(self, engine: Engine, model: str, request: EditRequest, session: Session) -> Iterator[tuple[Any, ...]]:
+        began = time.perf_counter()
+        stage = canvas.Stage(engine.sides, "running")
+        frames: list[list[str]] = []
         try:
             for frame in engine.run(request):
-                uris = [canvas.data_uri(p) for p in frame.previews]
                 if frame.scale == 1:
-                    thumbs, scales = [], []
-                thumbs.append(canvas.data_uri(canvas.shrink(frame.previews[0], canvas.THUMB_SIDE), 80))
-                scales.append(uris[0])
+                    stage.thumbs, frames = [], []
+                stage.pictures = [canvas.data_uri(picture) for picture in frame.previews]
+                stage.thumbs.append(canvas.thumb(frame.previews[0]))
+                frames.append(stage.pictures)
+                status = canvas.status_html(_progress(frame), "running")
                 if frame.result is None:
-                    yield canvas.live_stage(uris, thumbs, sides), canvas.notice(_progress(frame)), gr.skip(), *wait
+                    yield canvas.stage_html(stage), status, gr.skip(), gr.skip()
                     continue
-                session.results = [*session.results, frame.result][-HISTORY:]
-                session.current, session.candidate = len(session.results) - 1, 0
-                yield self._finished(session, frame, thumbs, scales)
+                entry = self._entry(session, model, engine, frame.result, frames)
+                words = f"Done in {time.perf_counter() - began:.1f} s · seed {frame.seed}"
+                status = canvas.status_html(words, "done", frame.result.notices)
+                yield canvas.stage_html(entry.stage()), status, session, self.history(session)
         except GeneratorExit:
             raise
         except Exception as error:
-            raise failure(error) from error
+            text = spoken(error)
+            stage.state = "stopped"
+            yield canvas.stage_html(stage), canvas.status_html(text, "failed"), gr.skip(), gr.skip()
+            raise toast(text) from error
 
-    def _finished(self, session: Session, frame: Frame, thumbs: list[str], scales: list[str]) -> tuple[Any, ...]:
-        result = frame.result
-        assert result is not None
-        many = len(result.images)
-        picker = gr.update(choices=[(f"{i + 1}", i) for i in range(many)], value=0, visible=many > 1)
-        words = f"Done in {result.seconds:.1f} s · seed {result.seed}"
-        status = canvas.notice(" · ".join([words, *result.notices]))
+    def _entry(
+        self, session: Session, model: str, engine: Engine, result: Result, frames: list[list[str]]
+    ) -> Entry:
+        session.count += 1
+        before = before_picture(result, engine.resolution)
+        entry = Entry(
+            number=session.count,
+            result=result,
+            model=model,
+            sides=engine.sides,
+            frames=frames,
+            before=None if before is None else canvas.data_uri(canvas.shrink(before, canvas.DISPLAY_SIDE)),
+            sketch=len(frames) < len(engine.sides),
+            pictures=[canvas.data_uri(canvas.shrink(image, canvas.DISPLAY_SIDE), 92) for image in result.images],
+            cover=canvas.data_uri(canvas.shrink(result.images[0], 208), 80),
+        )
+        session.add(entry)
+        return entry
+
+    def stopped(self) -> str:
+        return canvas.status_html("Stopped. Everything is as it was; run again when you like.", "stopped")
+
+    # after a run
+
+    @guarded
+    def write(self, session: Session) -> Any:
+        """The chosen picture as a PNG file with its recipe, for the download button."""
+        if session.shown is None:
+            return gr.skip()
+        entry = session.current()
+        name = f"{entry.result.request.task}-{entry.result.seed}-{entry.chosen + 1}.png"
+        path = Path(tempfile.mkdtemp(dir=self.folder)) / name
+        self.engines.get(entry.model).save(entry.result, path, entry.chosen)
+        return gr.update(value=str(path))
+
+    @guarded
+    def pick_candidate(self, session: Session, event: gr.EventData) -> tuple[Any, ...]:
+        entry = session.current()
+        entry.chosen = min(max(int(event.candidate), 0), len(entry.pictures) - 1)
+        return canvas.stage_html(entry.stage()), session
+
+    @guarded
+    def pick_entry(self, session: Session, event: gr.EventData) -> tuple[Any, ...]:
+        entry = session.pick(int(event.entry))
+        status = canvas.status_html(f"Result {entry.number} · seed {entry.result.seed}", "done", entry.result.notices)
+        return canvas.stage_html(entry.stage()), status, session, self.history(session)
+
+    @guarded
+    def use(self, session: Session) -> str:
+        """The chosen result as a plain picture file: the next input."""
+        entry = session.current()
+        path = Path(tempfile.mkdtemp(dir=self.folder)) / f"result-{entry.number}.png"
+        entry.result.images[entry.chosen].save(path, compress_level=1)
+        return str(path)
+
+    @guarded
+    def last_seed(self, session: Session) -> str:
+        return str(session.current().result.seed)
+
+    def history(self, session: Session) -> str:
+        items = [(entry.number, entry.title, entry.cover) for entry in reversed(session.entries)]
+        return canvas.history_html(items, session.shown)
+
+    @guarded
+    def choose_model(self, name: str) -> tuple[Any, ...]:
+        """Class list and default settings of a model: (class, guidance, top-k, top-p, stage)."""
+        engine = self.engines.get(name)
+        own = engine.defaults
+        choices = [("No class", NO_CLASS), *((text.replace("_", " "), i) for i, text in enumerate(engine.class_names))]
         return (
-            self._final(session, thumbs, scales),
-            status,
-            session,
-            self._file(session),
-            picker,
-            self.gallery(session),
-            str(result.seed),
+            gr.update(choices=choices, value=NO_CLASS),
+            own.guidance,
+            gr.update(value=min(own.top_k, engine.vocab_size), maximum=engine.vocab_size),
+            own.top_p,
         )
 
-    def _final(self, session: Session, thumbs: list[str], scales: list[str]) -> str:
-        result = session.result
-        assert result is not None
-        after = canvas.shrink(result.images[session.candidate], canvas.DISPLAY_SIDE)
-        before = before_picture(result)
-        shown = canvas.data_uri(canvas.shrink(before, canvas.DISPLAY_SIDE), 90) if before is not None else None
-        return canvas.final_stage(shown, canvas.data_uri(after, 92), scales, thumbs, self.engine().sides)
 
-    def _file(self, session: Session) -> Any:
-        result = session.result
-        assert result is not None
-        path = self.folder / f"edit-{result.seed}-{next(self._serial)}.png"
-        self.engine().save(result, path, session.candidate)
-        return gr.update(value=str(path), interactive=True)
-
-    def gallery(self, session: Session) -> list[tuple[Image.Image, str]]:
-        return [
-            (canvas.shrink(result.images[0], 256), f"{result.request.task} · {result.seed}")
-            for result in reversed(session.results)
-        ]
-
-    def show(self, session: Session) -> tuple[Any, ...]:
-        """The chosen result again: (stage, download)."""
-        result = session.result
-        if result is None:
-            return gr.skip(), gr.skip()
-        scales = [canvas.data_uri(p) for p in result.previews]
-        thumbs = [canvas.data_uri(canvas.shrink(p, canvas.THUMB_SIDE), 80) for p in result.previews]
-        return self._final(session, thumbs, scales), self._file(session)
-
-    def pick_candidate(self, index: Any, session: Session) -> tuple[Any, ...]:
-        session.candidate = int(index or 0)
-        return *self.show(session), session
-
-    def pick_history(self, session: Session, event: gr.SelectData) -> tuple[Any, ...]:
-        session.current = len(session.results) - 1 - int(event.index)  # type: ignore[arg-type]
-        session.candidate = 0
-        result = session.result
-        assert result is not None
-        many = len(result.images)
-        picker = gr.update(choices=[(f"{i + 1}", i) for i in range(many)], value=0, visible=many > 1)
-        return *self.show(session), session, picker, str(result.seed)
-
-    def tokens(self, session: Session, payload: Any, values: dict[str, Any], scale: float) -> Any:
-        """Which tokens of a scale will be redrawn, for the painter's overlay."""
-        try:
-            request = self.request(session, payload, values | {"mode": "inpaint"})
-            assert request.image is not None and request.mask is not None
-            window, maps = self.engine().changed(request.image.size, request.mask, request)[0]
-        except ValueError as error:
-            raise failure(error) from error
-        cells = maps[int(scale) - 1]
-        width, height = request.image.size
-        left, top, right, bottom = window.box
-        flat = "".join("1" if cell else "0" for cell in cells.flatten())
-        box = [left / width, top / height, right / width, bottom / height]
-        return {"side": int(cells.shape[0]), "cells": flat, "box": box}
+def _form(values: tuple[Any, ...]) -> Form:
+    names = Form.__dataclass_fields__
+    return Form(**dict(zip(names, values, strict=True)))
 
 
-def before_picture(result: Result) -> Image.Image | None:
-    """What the result is compared with; the new area of an outpainting is gray."""
+def _amounts(size: tuple[int, int], form: Form) -> tuple[int, int, int, int]:
+    ratio = RATIOS.get(form.ratio)
+    if ratio is None:
+        left, top, right, bottom = (int(value or 0) for value in (form.left, form.top, form.right, form.bottom))
+        amounts = left, top, right, bottom
+    else:
+        amounts = outpaint_amounts(size, ratio, ANCHORS[form.anchor])
+        if not any(amounts):
+            raise ValueError(f"The picture already has the shape {form.ratio}: choose another, or give the sides.")
+    if (size[0] + amounts[0] + amounts[2]) * (size[1] + amounts[1] + amounts[3]) > 40_000_000:
+        raise ValueError("The enlarged picture would have over 40 megapixels: add less.")
+    return amounts
+
+
+def before_picture(result: Result, resolution: int) -> Image.Image | None:
+    """What the result is compared with; the new area of an outpainting is grey."""
     request = result.request
     while request.task == "branch" and request.base is not None:
         request = request.base.request
-    if request.image is None or request.task in ("generate", "vary"):
+    if request.image is None or request.task == "generate":
         return None
-    if request.task != "outpaint":
-        return request.image
-    left, top, _, _ = request.outpaint
-    before = Image.new("RGB", result.images[0].size, (128, 128, 128))
-    before.paste(request.image, (left, top))
-    return before
+    if request.task == "vary" and request.mask is None:
+        side = min(request.image.size)
+        left, top = (request.image.width - side) // 2, (request.image.height - side) // 2
+        return request.image.crop((left, top, left + side, top + side)).resize((resolution, resolution))
+    if request.task == "outpaint":
+        left, top, _, _ = request.outpaint
+        before = Image.new("RGB", result.images[0].size, (128, 128, 128))
+        before.paste(request.image, (left, top))
+        return before
+    return request.image
 
 
 def _progress(frame: Frame) -> str:
-    window = f"Part {frame.window} of {frame.windows} · " if frame.windows > 1 else ""
-    return f"{window}Scale {frame.scale} of {frame.scales} · {frame.seconds:.1f} s"
+    part = f"Part {frame.window} of {frame.windows} · " if frame.windows > 1 else ""
+    return f"{part}Scale {frame.scale} of {frame.scales} · {frame.seconds:.1f} s"

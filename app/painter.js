@@ -266,7 +266,7 @@ document.addEventListener('keydown', (event) => {
 pick('brush');
 
 window.painter = {
-  open, openServed, openMask, refuse, note,
+  open, openServed, openMask, refuse, note, file: () => source,
   async submit() { if (uploading) await uploading; return { source, mask: encode() }; },
   opened(answer) { if (!answer) return; if (answer.error) refuse(answer.error); else note((answer.notices || []).join(' '), 'notice'); },
   setCells(answer) { if (!answer) return; if (answer.error) { note(answer.error); return; } overlay = answer; $('[data-cellscale]').max = answer.windows[0].grids.length; drawCells(); },

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from var_core import Engine
+from var_core import MODELS
+from var_core.registry import is_on_disk
 
 from . import canvas
-from .handlers import ANCHORS, RATIOS, STRENGTHS, Handlers, Session
+from .engines import Engines
+from .handlers import ANCHORS, NO_CLASS, RATIOS, Handlers
+from .session import HOURS, Session
 
 HERE = Path(__file__).parent
-EXAMPLES = HERE.parent / "assets" / "examples"
+SIDES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)  # shown until the model is read
 MODES = [
     ("Inpaint", "inpaint"),
     ("Change class", "edit"),
@@ -23,230 +24,239 @@ MODES = [
     ("Vary", "vary"),
     ("Generate", "generate"),
 ]
-HEAD = f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>"
-CSS = (HERE / "page.css").read_text(encoding="utf-8")
-INTRO = """<h1>Next-scale editor</h1>
-<p>Paint over part of a photo and watch it being re-imagined coarse to fine, in ten steps: from one token for everything
-to the full grid. There are no text prompts: the model knows classes, not words.</p>"""
-STRENGTH_NAMES = [
-    ("Everything", "everything"),
-    ("Keep layout", "layout"),
-    ("Keep shape", "shape"),
-    ("Keep texture", "texture"),
-    ("Only fine detail", "detail"),
-]
+STRENGTHS = [("Layout", "layout"), ("Shape", "shape"), ("Texture", "texture"), ("Detail", "detail")]
+METHODS = [("Evidence", "evidence"), ("Requantize", "requantize"), ("Official", "official")]
+MASTHEAD = """<div class="masthead"><svg viewBox="0 0 38 38" aria-hidden="true" fill="currentColor">
+<rect x="1" y="1" width="36" height="36" rx="9" opacity=".16"/><rect x="6" y="6" width="12" height="12" rx="2.5"/>
+<rect x="20" y="6" width="5.4" height="5.4" rx="1.4" opacity=".8"/><rect x="26.6" y="6" width="5.4" height="5.4" rx="1.4" opacity=".8"/>
+<rect x="20" y="12.6" width="5.4" height="5.4" rx="1.4" opacity=".8"/><rect x="26.6" y="12.6" width="5.4" height="5.4" rx="1.4" opacity=".8"/>
+<g opacity=".55"><rect x="6" y="20" width="3.4" height="3.4" rx=".8"/><rect x="10.3" y="20" width="3.4" height="3.4" rx=".8"/>
+<rect x="14.6" y="20" width="3.4" height="3.4" rx=".8"/><rect x="6" y="24.3" width="3.4" height="3.4" rx=".8"/>
+<rect x="10.3" y="24.3" width="3.4" height="3.4" rx=".8"/><rect x="14.6" y="24.3" width="3.4" height="3.4" rx=".8"/>
+<rect x="6" y="28.6" width="3.4" height="3.4" rx=".8"/><rect x="10.3" y="28.6" width="3.4" height="3.4" rx=".8"/>
+<rect x="14.6" y="28.6" width="3.4" height="3.4" rx=".8"/></g></svg>
+<div><h1>Next-scale editor</h1><p>Paint over part of a photo and watch a model redraw it, coarse to fine, in ten steps.
+There are no text prompts: you choose where and, if you like, a class.</p></div></div>"""
+EXPLAIN = """<p class="for-inpaint"><b>Inpaint:</b> open a picture, paint over what should change, press Run. What you did not paint stays exactly as it is.</p>
+<p class="for-edit"><b>Change class:</b> paint over something and choose what it should become.</p>
+<p class="for-outpaint"><b>Outpaint:</b> extend a picture beyond its edges, to a new shape or by pixels. The original stays exactly as it is.</p>
+<p class="for-vary"><b>Vary:</b> keep the coarse scales of a picture and redraw the rest. No painting needed.</p>
+<p class="for-generate"><b>Generate:</b> a new picture from nothing but a class. No photo needed.</p>"""
+PICK = "element.addEventListener('click', (e) => { const b = e.target.closest('[data-entry]'); if (b) trigger('select', { entry: +b.dataset.entry }); });"
+HEAD = f"<style>{(HERE / 'page.css').read_text(encoding='utf-8')}</style>"
 
 
 def theme() -> gr.themes.Base:
-    fonts = ["system-ui", "-apple-system", "Segoe UI", "sans-serif"]
-    return gr.themes.Default(
-        primary_hue="indigo", neutral_hue="slate", radius_size="lg", font=fonts, font_mono=["ui-monospace", "monospace"]
+    return gr.themes.Base(
+        primary_hue="teal",
+        neutral_hue="stone",
+        radius_size="md",
+        font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
     )
 
 
-def build(engine: Callable[[], Engine]) -> gr.Blocks:
-    """The whole page. `engine` gives the engine; it may still be loading while the page is built."""
-    ready = engine()
-    handlers = Handlers(engine)
-    defaults = ready.defaults
-    with gr.Blocks(title="Next-scale editor", delete_cache=(3600, 3600), analytics_enabled=False) as page:
-        session = gr.State(Session(), time_to_live=3600)
-        gr.HTML(INTRO, elem_id="head")
-        mode = gr.Radio(MODES, value="inpaint", show_label=False, container=False, elem_id="modes")
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=1, min_width=330):
-                gr.HTML(
+def model_choices(default: str) -> list[tuple[str, str]]:
+    """Every registered model with its size, licence and whether it is on disk; a file given at start comes first."""
+    choices = []
+    for info in MODELS.values():
+        where = "on disk" if is_on_disk(info.name) else f"download of {info.size_mb / 1000:.1f} GB"
+        choices.append((f"{info.title} · {info.parameters} · {info.licence} · {where}", info.name))
+    if default not in MODELS:
+        choices.insert(0, (f"{Path(default).stem} · your file", default))
+    return choices
+
+
+def build(engines: Engines) -> gr.Blocks:
+    """The whole page; the models may still be loading."""
+    handlers = Handlers(engines)
+    with gr.Blocks(
+        title="Next-scale editor", delete_cache=(3600, 3600), analytics_enabled=False, fill_width=True
+    ) as page:
+        session = gr.State(Session(), time_to_live=HOURS * 3600)
+        gr.HTML(MASTHEAD, elem_id="head", apply_default_css=False)
+        mode = gr.Radio(MODES, value="inpaint", show_label=False, container=False, elem_id="mode", label="Mode")
+        gr.HTML(EXPLAIN, elem_id="explain", apply_default_css=False)
+        with gr.Row(elem_id="work", equal_height=False):
+            with gr.Column(elem_id="panel", min_width=0):
+                controls = {"mode": mode} | _controls(engines.default)
+                with gr.Row(elem_id="go"):
+                    run = gr.Button("Run", variant="primary", elem_id="run")
+                    stop = gr.Button("Stop", variant="stop", elem_id="stop")
+                gr.HTML("<span><kbd>Ctrl</kbd> <kbd>Enter</kbd> runs, <kbd>Esc</kbd> stops</span>", elem_id="keys", apply_default_css=False)
+            with gr.Column(elem_id="source", min_width=0):
+                painter = gr.HTML(
                     html_template=(HERE / "painter.html").read_text(encoding="utf-8"),
-                    css_template=(HERE / "painter.css").read_text(encoding="utf-8"),
                     js_on_load=(HERE / "painter.js").read_text(encoding="utf-8"),
                     elem_id="painter",
+                    apply_default_css=False,
                 )
-                upload = gr.File(
-                    label="Photo", type="filepath", elem_id="upload", file_types=[".png", ".jpg", ".jpeg", ".webp"]
+            with gr.Column(elem_id="result", min_width=0):
+                status = gr.HTML(canvas.status_html("Ready"), elem_id="status", apply_default_css=False)
+                stage = gr.HTML(
+                    canvas.stage_html(canvas.Stage(SIDES)),
+                    js_on_load=(HERE / "stage.js").read_text(encoding="utf-8"),
+                    elem_id="stage",
+                    apply_default_css=False,
                 )
-                fields = _controls(ready, defaults)
-            with gr.Column(scale=1, min_width=330):
-                stage = gr.HTML(canvas.empty_stage(ready.sides), elem_id="stage")
-                status = gr.HTML(canvas.notice("Ready."), elem_id="status")
-                with gr.Row():
-                    run = gr.Button("Run", variant="primary", elem_id="run", scale=3)
-                    stop = gr.Button("Stop", variant="stop", elem_id="stop", scale=1, interactive=False)
-                picker = gr.Radio([], label="Candidate", info="Pick the one to keep", visible=False, elem_id="picker")
-                with gr.Row():
-                    download = gr.DownloadButton("Download PNG", interactive=False, elem_id="download")
-                    again = gr.Button("Use as input", elem_id="again")
-                with gr.Row():
-                    scale = gr.Slider(
-                        1, len(ready.sides), 6, step=1, label="Scale", elem_id="scale",
-                        info="A point on the strip: branch from it, or see which tokens change there",
-                    )  # fmt: skip
-                with gr.Row():
-                    branch = gr.Button("Branch from this scale", elem_id="branch")
-                    show = gr.Button("Show tokens that change", elem_id="tokens")
-                history = gr.Gallery(
-                    label="History of this session", columns=6, height=150, elem_id="history", format="jpeg",
-                    allow_preview=False, interactive=False, object_fit="cover",
-                )  # fmt: skip
-        payload = gr.JSON(visible="hidden", elem_id="payload")
-        loaded = gr.JSON(visible="hidden", elem_id="loaded")
-        overlay = gr.JSON(visible="hidden", elem_id="overlay")
-        seed_used = gr.Textbox(visible="hidden", elem_id="seed-used")
-        names = list(fields)
-        outputs = [stage, status, session, download, picker, history, seed_used]
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        to_painter = {"fn": None, "inputs": loaded, "outputs": None, "js": "v => { window.painter.load(v) }"}
-
-        def started() -> tuple[Any, ...]:
-            return gr.update(interactive=False), gr.update(interactive=True), gr.update(interactive=False)
-
-        def rested() -> tuple[Any, ...]:
-            return gr.update(interactive=True), gr.update(interactive=False), gr.update(interactive=True)
-
-        def run_page(state: Session, sent: Any, *values: Any):
-            yield from handlers.run(state, sent, dict(zip(names, values, strict=True)))
-
-        def show_tokens(state: Session, sent: Any, at: float, *values: Any) -> Any:
-            return handlers.tokens(state, sent, dict(zip(names, values, strict=True)), at)
-
-        def branch_page(state: Session, at: float, seed: Any, candidates: float):
-            yield from handlers.branch(state, at, seed, candidates)
-
-        fields["mode"] = mode
-        names = list(fields)
-        buttons, export = [run, stop, branch], "() => window.painter.export()"
-        work: dict[str, Any] = {"concurrency_limit": 2, "concurrency_id": "engine", "trigger_mode": "once", **quiet}
-        exported = run.click(started, None, buttons, queue=False, **quiet)
-        sent = exported.then(None, None, payload, js=export)
-        ran = sent.then(run_page, [session, payload, *fields.values()], outputs, **work)
-        ran.then(rested, None, buttons, queue=False, **quiet)
-        branched = branch.click(started, None, buttons, queue=False, **quiet).then(
-            branch_page, [session, scale, fields["seed"], fields["candidates"]], outputs, **work
-        )
-        branched.then(rested, None, buttons, queue=False, **quiet)
-        stop.click(
-            lambda: (*rested(), canvas.notice("Stopped.")), None, [*buttons, status],
-            cancels=[sent, ran, branched], queue=False, **quiet,
-        )  # fmt: skip
-
-        upload.upload(handlers.upload, [upload, session], [loaded, session, status], **quiet).success(
-            **to_painter
-        ).then(lambda: None, None, upload, queue=False, **quiet)
-        again.click(handlers.use_result, session, [loaded, session, status], **quiet).success(**to_painter)
-        picker.input(handlers.pick_candidate, [picker, session], [stage, download, session], **quiet)
-        history.select(handlers.pick_history, session, [stage, download, session, picker, seed_used], **quiet)
-        show.click(None, None, payload, js=export).then(
-            show_tokens, [session, payload, scale, *fields.values()], overlay, **quiet
-        ).success(None, overlay, None, js="v => { window.painter.showTokens(v) }")
-        _visibility(mode, fields, quiet)
-        fields["reuse"].click(lambda seed: seed, seed_used, fields["seed"], queue=False, **quiet)
-        _examples(handlers, session, loaded, status, to_painter, quiet)
+                with gr.Row(elem_id="actions"):
+                    download = gr.DownloadButton("Download PNG", elem_id="download")
+                    use = gr.Button("Use as input", elem_id="use")
+                    reuse = gr.Button("Reuse its seed", elem_id="reuse")
+        history = gr.HTML(canvas.history_html([], None), js_on_load=PICK, elem_id="history", apply_default_css=False)
+        hidden = {
+            "source": gr.File(visible=False, type="filepath", label="picture"),
+            "mask": gr.Textbox(visible=False, label="mask"),
+            "point": gr.Number(visible=False, label="scale"),
+            "answer": gr.JSON(visible=False),
+            "next": gr.File(visible=False, label="next picture"),
+        }
+        parts = {"session": session, "painter": painter, "stage": stage, "status": status, "history": history}
+        buttons = {"run": run, "stop": stop, "download": download, "use": use, "reuse": reuse}
+        _wire_runs(handlers, controls, hidden, parts, buttons)
+        _wire_rest(page, handlers, controls, hidden, parts, buttons)
     return page
 
 
-def _controls(engine: Engine, defaults: Any) -> dict[str, Any]:
-    """The settings below the painter, by the names that `Handlers.request` reads."""
-    fields: dict[str, Any] = {}
-    with gr.Group():
-        fields["label"] = gr.Dropdown(
-            [("No class", ""), *((name.replace("-", " "), name) for name in engine.class_names)], value="", label="Class",
-            info="What the painted region should become; type to search", elem_id="label", visible=False, filterable=True,
-        )  # fmt: skip
-        fields["strength"] = gr.Radio(
-            STRENGTH_NAMES, value="everything", label="Change", elem_id="strength",
-            info="How much is new: the first scales hold layout, then shape, texture and detail (start scale)",
-        )  # fmt: skip
-        with gr.Row(visible=False) as outpaint:
-            fields["ratio"] = gr.Dropdown(
-                ["by amounts", *RATIOS], value="16:9", label="Shape", info="Target aspect ratio"
-            )
-            fields["anchor"] = gr.Dropdown(
-                list(ANCHORS), value="centre", label="Anchor", info="Where the photo sits in it"
-            )
-        with gr.Row(visible=False) as amounts:
-            for side in ("left", "top", "right", "bottom"):
-                fields[side] = gr.Slider(
-                    0, 200, 25, step=5, label=f"{side.capitalize()}, %", info="Of the photo's side"
-                )
-        with gr.Row():
-            fields["candidates"] = gr.Slider(
-                1, 8, 1, step=1, label="Candidates", info="Results to choose from", elem_id="candidates"
-            )
-            with gr.Column(min_width=150):
-                fields["seed"] = gr.Textbox(
-                    label="Seed", placeholder="random", info="Same seed, same picture", elem_id="seed", max_lines=1
-                )
-                reuse = gr.Button("Reuse last seed", size="sm", elem_id="reuse")
-    with gr.Accordion("Advanced settings", open=False):
-        fields["method"] = gr.Radio(
-            [("Evidence", "evidence"), ("Re-quantized", "requantize"), ("Official", "official")], value="evidence",
-            label="How the surroundings are held", info="Official: fixed tokens, as in the paper",
-        )  # fmt: skip
-        with gr.Row():
-            fields["guidance"] = gr.Slider(
-                0, 10, defaults.guidance, step=0.1, label="Guidance", info="How strongly the class is followed"
-            )
-            fields["context"] = gr.Slider(
-                1, 4, 2, step=0.1, label="Context", info="Size of the square around the mask, in masks"
-            )
-        with gr.Row():
-            fields["top_k"] = gr.Slider(
-                0, engine.vocab_size, defaults.top_k, step=1, label="Top-k", info="Codes to draw among, 0 = all"
-            )
-            fields["top_p"] = gr.Slider(
-                0, 1, defaults.top_p, step=0.01, label="Top-p", info="Their total probability, 0 = all"
-            )
-        with gr.Row():
-            fields["feather"] = gr.Textbox(
-                label="Feather", placeholder="automatic", info="Fade outside the mask, pixels", max_lines=1
-            )
-            with gr.Column():
-                fields["color_match"] = gr.Checkbox(
-                    True, label="Match colours", info="Fit the new part to its surroundings"
-                )
-                fields["smooth"] = gr.Checkbox(False, label="Smooth", info="Mix codes for softer pictures")
-    fields["reuse"], fields["outpaint"], fields["amounts"] = reuse, outpaint, amounts
-    return fields
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+_ENGINE: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "engine", "trigger_mode": "once", **_QUIET}
 
 
-def _visibility(mode: gr.Radio, fields: dict[str, Any], quiet: dict[str, Any]) -> None:
-    """Show the settings that the mode reads."""
+def _wire_runs(handlers: Handlers, controls: dict, hidden: dict, parts: dict, buttons: dict) -> None:
+    """Run, branch and stop. The page is locked from the click until the run has ended."""
+    values = list(controls.values())
+    outputs = [parts["stage"], parts["status"], parts["session"], parts["history"]]
+    ran = buttons["run"].click(
+        handlers.run,
+        [hidden["source"], hidden["mask"], parts["session"], *values],
+        outputs,
+        js="(...v) => window.page.run(v)",
+        **_ENGINE,
+    )
+    branched = parts["stage"].submit(
+        handlers.branch,
+        [hidden["point"], parts["session"], *values],
+        outputs,
+        js="(...v) => window.page.branch(v)",
+        **_ENGINE,
+    )
+    for event in (ran, branched):
+        event.then(None, None, None, js="() => window.page.finished()", **_QUIET)
+        event.success(handlers.write, parts["session"], buttons["download"], **_QUIET)
+    buttons["stop"].click(
+        handlers.stopped, None, parts["status"], js="() => window.page.finished()", cancels=[ran, branched], queue=False,
+        **_QUIET,
+    )  # fmt: skip
 
-    def shown(chosen: str, ratio: str) -> tuple[Any, ...]:
-        return (
-            gr.update(visible=chosen in ("edit", "generate", "vary", "outpaint")),
-            gr.update(visible=chosen in ("inpaint", "edit", "vary")),
-            gr.update(visible=chosen == "outpaint"),
-            gr.update(visible=chosen == "outpaint" and ratio not in RATIOS),
-        )
 
-    outputs = [fields["label"], fields["strength"], fields["outpaint"], fields["amounts"]]
-    for control in (mode, fields["ratio"]):
-        control.change(shown, [mode, fields["ratio"]], outputs, queue=False, **quiet)
-
-
-def _examples(
-    handlers: Handlers,
-    session: gr.State,
-    loaded: gr.JSON,
-    status: gr.HTML,
-    to_painter: dict[str, Any],
-    quiet: dict[str, Any],
+def _wire_rest(
+    page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict, parts: dict, buttons: dict
 ) -> None:
-    """A row of the project's own pictures with masks, one click each."""
-    pictures = sorted(path for path in EXAMPLES.glob("*.png") if not path.stem.endswith("-mask"))
-    if not pictures:
-        return
-    gr.HTML("<p class='status'>Examples, made by the bundled model itself: click one, then Run.</p>")
-    with gr.Row(elem_id="examples"):
-        for path in pictures:
-            button = gr.Button(path.stem.replace("-", " "), icon=str(path), size="sm")
-            mask = path.with_name(f"{path.stem}-mask.png")
+    """Uploads, looking at results, and the model's own settings."""
+    painter, stage, session = parts["painter"], parts["stage"], parts["session"]
+    painter.upload(
+        handlers.opened, hidden["source"], hidden["answer"], js="() => window.painter.file()", queue=False, **_QUIET
+    ).then(None, hidden["answer"], None, js="(v) => window.painter.opened(v)", **_QUIET)
+    painter.input(
+        handlers.look, [hidden["source"], hidden["mask"], *controls.values()], hidden["answer"],
+        js="(...v) => window.page.look(v)", **_QUIET,
+    ).then(None, hidden["answer"], None, js="(v) => window.painter.setCells(v)", **_QUIET)  # fmt: skip
+    stage.select(handlers.pick_candidate, session, [stage, session], **_QUIET).success(
+        handlers.write, session, buttons["download"], **_QUIET
+    )
+    parts["history"].select(
+        handlers.pick_entry, session, [stage, parts["status"], session, parts["history"]], **_QUIET
+    ).success(handlers.write, session, buttons["download"], **_QUIET)
+    buttons["use"].click(handlers.use, session, hidden["next"], **_QUIET).success(
+        None, hidden["next"], None, js="(v) => window.painter.openServed(v)", **_QUIET
+    )
+    buttons["reuse"].click(handlers.last_seed, session, controls["seed"], **_QUIET)
+    defaults = [controls[name] for name in ("label", "guidance", "top_k", "top_p")]
+    controls["model"].change(handlers.choose_model, controls["model"], defaults, **_QUIET)
+    page.load(handlers.choose_model, controls["model"], defaults, **_QUIET)
 
-            def place(state: Session, path: Path = path, mask: Path = mask) -> tuple[Any, ...]:
-                return (
-                    handlers.example(path, mask if mask.exists() else None, state),
-                    state,
-                    canvas.notice("Press Run."),
-                )
 
-            button.click(functools.partial(place), session, [loaded, session, status], **quiet).success(**to_painter)
+def _controls(default_model: str) -> dict[str, Any]:
+    """The settings, by the names of `handlers.Form` and in its order."""
+    made: dict[str, Any] = {}
+    with gr.Column(elem_id="settings"):
+        made["model"] = gr.Dropdown(
+            model_choices(default_model), value=default_model, label="Model", filterable=False, elem_id="model",
+            info="Larger ones know more and take longer.",
+        )  # fmt: skip
+        made["label"] = gr.Dropdown(
+            [("No class", NO_CLASS)], value=NO_CLASS, label="Class", elem_id="label",
+            info="What the new part should show. Type to search.",
+            elem_classes=["for-edit", "for-outpaint", "for-vary", "for-generate"],
+        )  # fmt: skip
+        made["strength"] = gr.Radio(
+            STRENGTHS, value="layout", label="Strength", elem_id="strength",
+            info="What is drawn anew: everything from the layout on, or only from the shape, texture or detail on (start scale).",
+            elem_classes=["for-inpaint", "for-edit", "for-vary"],
+        )  # fmt: skip
+        made["candidates"] = gr.Radio(
+            [1, 2, 4, 8], value=1, label="Candidates", elem_id="candidates", info="How many versions to choose from."
+        )
+        with gr.Row(elem_id="seedrow"):
+            made["seed"] = gr.Textbox(
+                label="Seed", placeholder="random", elem_id="seed", max_lines=1,
+                info="Empty is random; the same seed gives the same picture.",
+            )  # fmt: skip
+        made |= _outpaint_controls() | _advanced_controls()
+    return made
+
+
+def _outpaint_controls() -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    with gr.Column(elem_classes=["for-outpaint"], elem_id="outpaint"):
+        with gr.Row():
+            made["ratio"] = gr.Dropdown(
+                ["by sides", *RATIOS], value="16:9", label="New shape", info="Width to height.", filterable=False,
+                elem_id="ratio",
+            )  # fmt: skip
+            made["anchor"] = gr.Dropdown(
+                list(ANCHORS), value="centre", label="Anchor", info="Where the picture sits.", filterable=False
+            )
+        with gr.Row(elem_classes=["sides"]):
+            for side in ("left", "top", "right", "bottom"):
+                made[side] = gr.Number(
+                    0, label=side.capitalize(), precision=0, minimum=0, info="Pixels to add.", min_width=0,
+                    elem_id=f"add-{side}",
+                )  # fmt: skip
+    return made
+
+
+def _advanced_controls() -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    with gr.Accordion("Advanced settings", open=False, elem_id="advanced"):
+        made["method"] = gr.Radio(
+            METHODS, value="evidence", label="How the surroundings are held", elem_classes=["for-inpaint", "for-edit"],
+            info="Evidence fits best; Official is the paper's fixed tokens.",
+        )  # fmt: skip
+        made["guidance"] = gr.Slider(
+            0, 10, 4, step=0.1, label="Guidance", info="How strictly the class is followed (classifier-free guidance)."
+        )
+        made["top_k"] = gr.Slider(
+            0, 4096, 900, step=1, label="Top-k", info="Draw from the k likeliest tokens only; 0 is all."
+        )
+        made["top_p"] = gr.Slider(
+            0, 1, 0.95, step=0.01, label="Top-p", info="Draw from the likeliest tokens that add up to p; 0 is all."
+        )
+        made["smooth"] = gr.Checkbox(False, label="Smooth", info="Softer pictures with less variety (Gumbel mixing).")
+        made["context"] = gr.Slider(
+            1, 4, 2, step=0.1, label="Context", info="How much around the paint the model sees, in paint sizes.",
+            elem_classes=["for-inpaint", "for-edit"],
+        )  # fmt: skip
+        made["feather"] = gr.Textbox(
+            label="Feather", placeholder="automatic", max_lines=1,
+            info="Width of the soft edge outside the paint, in pixels.",
+            elem_classes=["for-inpaint", "for-edit", "for-outpaint"],
+        )  # fmt: skip
+        made["color_match"] = gr.Checkbox(
+            True, label="Match colours", info="Fit brightness and colour to what surrounds the paint.",
+            elem_classes=["for-inpaint", "for-edit", "for-outpaint"],
+        )  # fmt: skip
+        made["sketch"] = gr.Checkbox(
+            False, label="Sketch first", info="Stop after six scales, pick a candidate, then finish only that one."
+        )
+    return made

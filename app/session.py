@@ -1,0 +1,107 @@
+"""What one visitor's session holds, and its bounds."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from threading import Lock
+
+from PIL import Image
+
+from var_core import Result, Upload, open_image
+
+from . import canvas
+
+HISTORY = 8  # results kept per visitor
+HISTORY_PIXELS = 64_000_000  # and their pixels in all, about 200 MB
+HOURS = 1  # until an idle session is dropped
+
+
+@dataclass
+class Entry:
+    """One finished result. `frames[k]` holds, per candidate, the picture after scale k as a data URI."""
+
+    number: int
+    result: Result
+    model: str
+    sides: tuple[int, ...]
+    frames: list[list[str]]
+    before: str | None
+    sketch: bool
+    pictures: list[str] = field(default_factory=list)
+    chosen: int = 0
+    cover: str = ""
+
+    @property
+    def title(self) -> str:
+        names = {"edit": "change class"}
+        task = self.result.request.task
+        return f"{self.number} · {'sketch' if self.sketch else names.get(task, task)}"
+
+    @property
+    def pixels(self) -> int:
+        source = self.result.request.image
+        own = sum(image.width * image.height for image in self.result.images)
+        return own + (source.width * source.height if source is not None else 0)
+
+    def stage(self) -> canvas.Stage:
+        frames = [scale[min(self.chosen, len(scale) - 1)] for scale in self.frames]
+        return canvas.Stage(
+            self.sides, "done", self.pictures, list(frames), frames, self.before, self.chosen, self.sketch
+        )
+
+
+@dataclass
+class Session:
+    """A visitor's results, oldest first, and the one shown. Lives in `gr.State`."""
+
+    entries: list[Entry] = field(default_factory=list)
+    shown: int | None = None
+    count: int = 0
+
+    def add(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        self.shown = entry.number
+        while len(self.entries) > 1 and (
+            len(self.entries) > HISTORY or sum(kept.pixels for kept in self.entries) > HISTORY_PIXELS
+        ):
+            self.entries.pop(0)
+
+    def current(self) -> Entry:
+        """The entry shown. ValueError when there is none (yet, or any more)."""
+        for entry in self.entries:
+            if entry.number == self.shown:
+                return entry
+        raise ValueError("There is no result yet: press Run first.")
+
+    def pick(self, number: int) -> Entry:
+        if all(entry.number != number for entry in self.entries):
+            raise ValueError("This result is no longer kept: run it again.")
+        self.shown = number
+        return self.current()
+
+
+class Pictures:
+    """The last opened uploads, by file, so that a run does not decode its picture again. Bounded for all visitors
+    together; the originals stay on disk until the hourly clean-up."""
+
+    def __init__(self, pixels: int = 120_000_000) -> None:
+        self.limit = pixels
+        self._kept: OrderedDict[str, Upload] = OrderedDict()
+        self._lock = Lock()
+
+    def open(self, path: str) -> Upload:
+        with self._lock:
+            if path in self._kept:
+                self._kept.move_to_end(path)
+                return self._kept[path]
+        upload = open_image(path)
+        with self._lock:
+            self._kept[path] = upload
+            while len(self._kept) > 1 and sum(_pixels(kept.image) for kept in self._kept.values()) > self.limit:
+                self._kept.popitem(last=False)
+        return upload
+
+
+def _pixels(image: Image.Image) -> int:
+    return image.width * image.height
