@@ -5,9 +5,10 @@ k the number of a scale, from 0.
 """
 
 from .editing import outpaint_amounts
-from .engine import EditRequest, Engine, Frame, Result
+from .engine import Engine
 from .images import Upload, open_image, open_mask, save_png
 from .registry import MODELS, ModelInfo, find_model
+from .request import EditRequest, Frame, Result
 
 __all__ = [
     "MODELS",

@@ -158,9 +158,8 @@ def _models(args: argparse.Namespace) -> None:
         model = load_model(args.file)
         parameters = sum(p.numel() for part in (model.tokenizer, model.transformer) for p in part.parameters())
         resolution = model.tokenizer.config.resolution
-        print(
-            f"{model.name}: {parameters / 1e6:.1f} M parameters, {len(model.class_names)} classes, {resolution} px, every entry fits"
-        )
+        size = f"{parameters / 1e6:.1f} M parameters, {len(model.class_names)} classes, {resolution} px"
+        print(f"{model.name}: {size}, every entry fits")
     else:
         rows = [{**vars(info), "on_disk": is_on_disk(name)} for name, info in MODELS.items()]
         if getattr(args, "json", False):
@@ -169,9 +168,8 @@ def _models(args: argparse.Namespace) -> None:
         print(f"{'name':12}{'pixels':>7}{'weights':>9}{'licence':>9}{'download':>11}  on disk")
         for row in rows:
             size = "bundled" if not row["files"] else f"{row['size_mb'] / 1000:.1f} GB"
-            print(
-                f"{row['name']:12}{row['resolution']:>7}{row['parameters']:>9}{row['licence']:>9}{size:>11}  {'yes' if row['on_disk'] else 'no'}"
-            )
+            line = f"{row['name']:12}{row['resolution']:>7}{row['parameters']:>9}{row['licence']:>9}{size:>11}"
+            print(f"{line}  {'yes' if row['on_disk'] else 'no'}")
 
 
 def main(arguments: list[str] | None = None) -> int:

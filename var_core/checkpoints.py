@@ -12,7 +12,7 @@ import re
 import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,6 +23,7 @@ from .tokenizer import Tokenizer, TokenizerConfig
 from .transformer import Transformer, TransformerConfig
 
 FORMAT = "var-editor/1"
+Config = TypeVar("Config")
 
 # Buffers that official files store although they follow from the sides.
 _DERIVED = re.compile(r"(^|\.)(lvl_1L|attn_bias_for_masking|zero_k_bias|ema_vocab_hit_SV)$")
@@ -203,9 +204,8 @@ def load_official(tokenizer_file: str | Path, transformer_file: str | Path, name
         ("codes", token_config.vocab_size, config.vocab_size),
     ):
         if of_tokens != of_model:
-            raise ValueError(
-                f"{tokenizer_path.name} has {of_tokens} {what} but {transformer_path.name} expects {of_model}: these files are no pair"
-            )
+            found = f"{tokenizer_path.name} has {of_tokens} {what} but {transformer_path.name} expects {of_model}"
+            raise ValueError(f"{found}: these files are no pair")
     with torch.device("meta"):
         tokenizer, transformer = Tokenizer(token_config), Transformer(config)
     levels = len(token_config.multipliers)
@@ -268,8 +268,8 @@ def load_model(path: str | Path) -> Model:
         if description["format"] != FORMAT:
             raise ValueError(f"{path.name} has the format {description['format']}, this version reads {FORMAT}")
         token_config, config = (
-            _from_json(TokenizerConfig, description["tokenizer"]),
-            _from_json(TransformerConfig, description["transformer"]),
+            config_from(TokenizerConfig, description["tokenizer"]),
+            config_from(TransformerConfig, description["transformer"]),
         )
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(
@@ -284,5 +284,6 @@ def load_model(path: str | Path) -> Model:
     )
 
 
-def _from_json(kind: type, values: dict[str, Any]) -> Any:
+def config_from(kind: type[Config], values: dict[str, Any]) -> Config:
+    """A configuration from its stored form, where tuples have become lists."""
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

@@ -28,6 +28,11 @@ class Window:
     mask: Image.Image
 
 
+def binary(mask: Image.Image, above: int = 127) -> Image.Image:
+    """255 where the mask is above the threshold, 0 elsewhere."""
+    return Image.fromarray((np.asarray(mask.convert("L")) > above).astype(np.uint8) * 255)
+
+
 # what is known
 
 
@@ -112,7 +117,7 @@ def _regions(mask: np.ndarray) -> list[Box]:
     padded = np.zeros((rows * factor, columns * factor), dtype=bool)
     padded[:height, :width] = mask
     small = padded.reshape(rows, factor, columns, factor).any(axis=(1, 3))
-    count, _, stats, _ = cv2.connectedComponentsWithStats(small.astype(np.uint8), connectivity=8)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(np.asarray(small, dtype=np.uint8), connectivity=8)
     boxes = []
     for left, top, across, down, _ in stats[1:count]:
         area = mask[top * factor : (top + down) * factor, left * factor : (left + across) * factor]

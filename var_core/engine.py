@@ -10,127 +10,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from . import editing
 from .checkpoints import Model
-from .registry import open_model
 from .images import save_png
 from .preview import preview
+from .registry import open_model
+from .request import EditRequest, Frame, Result
 from .sampler import Known, SampleOptions, ScaleStep, sample
 
-Task = Literal["generate", "inpaint", "edit", "outpaint", "vary", "branch"]
-Method = Literal["evidence", "requantize", "official"]
 _RECIPE_FIELDS = (
     "task", "label", "candidates", "guidance", "top_k", "top_p", "smooth", "start_scale", "method", "context",
     "feather", "color_match", "outpaint",
 )  # fmt: skip
 _PREVIEW_SIDE = 512  # long side of preview pictures, pixels
-
-
-@dataclass(frozen=True, kw_only=True)
-class EditRequest:
-    """Everything about one job. It checks itself: ValueError with one sentence.
-
-    task: "generate" needs nothing; "inpaint" a picture and a mask; "edit" those and a label; "outpaint" a
-    picture and amounts; "vary" a picture and a start scale; "branch" a result (`base`) and a start scale.
-    image: RGB, upright. mask: "L", above 127 = repaint; another size is scaled to the picture with nearest.
-    label: class index or name; None = no class. seed: None = random. guidance, top_k, top_p: None = the
-    model's own defaults. start_scale: scales before it come from the source. stop_scale: end after that many
-    scales (a sketch). method: how known pixels are held. context: side of the square around a region, in
-    sides of the region. feather: width in pixels of the fade outside the mask; None = chosen from the region.
-    outpaint: pixels added at (left, top, right, bottom).
-    """
-
-    task: Task = "generate"
-    image: Image.Image | None = None
-    mask: Image.Image | None = None
-    label: int | str | None = None
-    seed: int | None = None
-    candidates: int = 1
-    guidance: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    smooth: bool = False
-    start_scale: int = 0
-    stop_scale: int | None = None
-    method: Method = "evidence"
-    context: float = 2.0
-    feather: int | None = None
-    color_match: bool = True
-    outpaint: tuple[int, int, int, int] = (0, 0, 0, 0)
-    base: Result | None = None
-    base_index: int = 0
-
-    def __post_init__(self) -> None:
-        def check(good: bool, sentence: str) -> None:
-            if not good:
-                raise ValueError(sentence)
-
-        tasks = ("generate", "inpaint", "edit", "outpaint", "vary", "branch")
-        check(self.task in tasks, f'the task must be one of {", ".join(tasks)}, got "{self.task}"')
-        check(
-            self.method in ("evidence", "requantize", "official"),
-            f'unknown method "{self.method}": use evidence, requantize or official',
-        )
-        check(1 <= self.candidates <= 16, f"the number of candidates must be 1 to 16, got {self.candidates}")
-        check(self.guidance is None or 0 <= self.guidance <= 20, f"guidance must be 0 to 20, got {self.guidance}")
-        check(self.top_k is None or self.top_k >= 0, f"top-k must be 0 (off) or more, got {self.top_k}")
-        check(self.top_p is None or 0 <= self.top_p <= 1, f"top-p must be 0 to 1, got {self.top_p}")
-        check(1.0 <= self.context <= 8.0, f"the context factor must be 1 to 8, got {self.context}")
-        check(self.feather is None or 0 <= self.feather <= 512, f"feather must be 0 to 512 pixels, got {self.feather}")
-        check(self.seed is None or 0 <= self.seed < 2**32, f"the seed must be 0 to {2**32 - 1}, got {self.seed}")
-        check(self.start_scale >= 0, f"the start scale must be 0 or more, got {self.start_scale}")
-        if self.task in ("inpaint", "edit", "outpaint", "vary"):
-            check(self.image is not None, "there is no picture yet: open one first")
-        if self.task in ("inpaint", "edit"):
-            check(
-                self.mask is not None and self.mask.convert("L").getextrema()[1] > 127,
-                "the mask is empty: paint over the part that should change",
-            )
-        if self.task == "edit":
-            check(self.label is not None, "choose the class that the painted region should become")
-        if self.task == "outpaint":
-            check(
-                min(self.outpaint) >= 0 and max(self.outpaint) > 0,
-                "outpainting needs a positive amount on at least one side",
-            )
-        if self.task == "branch":
-            check(self.base is not None, "there is no result to branch from yet")
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished job. `tokens[window][k]` is (candidates, l); `alpha` the composite mask (None: all new)."""
-
-    images: list[Image.Image]
-    seed: int
-    tokens: list[list[Tensor]]
-    alpha: Image.Image | None
-    notices: tuple[str, ...]
-    request: EditRequest
-    previews: list[Image.Image]  # per scale, first candidate, last window
-    seconds: float = 0.0
-    likelihood: tuple[float, ...] = ()  # per candidate: log-likelihood of what the model drew
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One scale of one window done; `result` comes with the last frame only."""
-
-    scale: int  # 1-based
-    scales: int
-    window: int  # 1-based
-    windows: int
-    previews: list[Image.Image]
-    seconds: float
-    seed: int
-    result: Result | None = None
 
 
 @dataclass
@@ -251,9 +149,7 @@ class Engine:
         out = []
         for window in windows:
             keep = self._keep_maps(window.mask, request)
-            out.append(
-                (window, [~k | False if i >= request.start_scale else np.zeros_like(k) for i, k in enumerate(keep)])
-            )
+            out.append((window, [~k if i >= request.start_scale else np.zeros_like(k) for i, k in enumerate(keep)]))
         return out
 
     def _keep_maps(self, mask: Image.Image, request: EditRequest) -> list[np.ndarray]:
@@ -401,7 +297,7 @@ class Engine:
             crops = [editing.crop(p, window.box, self.resolution) for p in distinct]
             mask = window.mask.resize((self.resolution, self.resolution), Image.Resampling.BOX)
             if start == 0 or prefix is not None:  # nothing may leak from under the mask
-                hole = mask.point(lambda value: 255 if value else 0)
+                hole = editing.binary(mask, above=0)
                 crops = [editing.fill_hole(c, hole) for c in crops]
         features, tokens = self._encode(crops)
         keep_maps = self._keep_maps(mask, request)
@@ -452,15 +348,13 @@ class Engine:
             patch = patch.resize((side, side), Image.Resampling.LANCZOS)
             if request.color_match:
                 original = editing.crop(job.pictures[i], window.box, side)
-                patch = editing.color_match(patch, original, window.mask.point(lambda value: 0 if value else 255))
+                patch = editing.color_match(patch, original, ImageOps.invert(window.mask))
             job.pictures[i] = editing.composite(job.pictures[i], patch, window.box, alpha)
 
 
 def _fit_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
     mask = mask.convert("L")
-    if mask.size != size:
-        mask = mask.resize(size, Image.Resampling.NEAREST)
-    return mask.point(lambda value: 255 if value > 127 else 0)
+    return editing.binary(mask if mask.size == size else mask.resize(size, Image.Resampling.NEAREST))
 
 
 def _pictures(pixels: Tensor) -> list[Image.Image]:
@@ -487,6 +381,3 @@ def _view(job: _Job, window: editing.Window | None) -> _View:
     right, bottom = max(right, left + 1), max(bottom, top + 1)
     alpha = job.alpha.crop(window.box).resize((right - left, bottom - top), Image.Resampling.BOX)
     return _View(bases, (left, top, right, bottom), alpha)
-
-
-__all__: list[Any] = ["EditRequest", "Engine", "Frame", "Result"]

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from .editing import binary
+
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 40_000_000
@@ -52,15 +54,16 @@ def _read(source: str | Path | bytes) -> bytes:
         if not path.is_file():
             raise ValueError(f"There is no file {path.name}.")
         if path.stat().st_size > MAX_BYTES:
-            raise ValueError(
-                f"This file has {path.stat().st_size / 2**20:.1f} MB, the limit is {MAX_BYTES // 2**20} MB: choose a smaller one."
-            )
+            raise _too_large(path.stat().st_size)
         data = path.read_bytes()
     if len(data) > MAX_BYTES:
-        raise ValueError(
-            f"This file has {len(data) / 2**20:.1f} MB, the limit is {MAX_BYTES // 2**20} MB: choose a smaller one."
-        )
+        raise _too_large(len(data))
     return data
+
+
+def _too_large(size: int) -> ValueError:
+    limit = MAX_BYTES // 2**20
+    return ValueError(f"This file has {size / 2**20:.1f} MB, the limit is {limit} MB: choose a smaller one.")
 
 
 def _open(data: bytes) -> Image.Image:
@@ -71,9 +74,7 @@ def _open(data: bytes) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked right after
             return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
-        raise ValueError(
-            f"This picture has over {MAX_PIXELS // 10**6} megapixels, which is the limit: make it smaller first."
-        ) from error
+        raise ValueError(f"This picture has over {MAX_PIXELS // 10**6} megapixels: make it smaller first.") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
         raise ValueError(refusal) from error
 
@@ -85,9 +86,8 @@ def _check_size(size: tuple[int, int]) -> None:
     if max(size) > MAX_SIDE:
         raise ValueError(f"This picture is {width} x {height} pixels: no side may exceed {MAX_SIDE}.")
     if width * height > MAX_PIXELS:
-        raise ValueError(
-            f"This picture has {width * height / 1e6:.0f} megapixels, the limit is {MAX_PIXELS // 10**6}: make it smaller first."
-        )
+        megapixels, limit = width * height / 1e6, MAX_PIXELS // 10**6
+        raise ValueError(f"This picture has {megapixels:.0f} megapixels, the limit is {limit}: make it smaller first.")
 
 
 def _normalise(image: Image.Image, profile: bytes | None, notices: list[str]) -> tuple[Image.Image, Image.Image | None]:
@@ -99,8 +99,8 @@ def _normalise(image: Image.Image, profile: bytes | None, notices: list[str]) ->
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         opacity = image.getchannel("A")
-        if opacity.getextrema()[0] < 255:
-            alpha = opacity.point(lambda value: 255 if value < 128 else 0)
+        if (np.asarray(opacity) < 255).any():
+            alpha = binary(ImageOps.invert(opacity))
             notices.append("Transparent parts were laid on white and marked as mask.")
         background = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(background, image).convert("RGB")
@@ -144,7 +144,7 @@ def open_mask(source: str | Path | bytes | Image.Image, size: tuple[int, int]) -
     mask = mask.convert("L")
     if mask.size != size:
         mask = mask.resize(size, Image.Resampling.NEAREST)
-    return mask.point(lambda value: 255 if value > 127 else 0)
+    return binary(mask)
 
 
 def _check_mask_size(size: tuple[int, int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class Scales:
 
     def __post_init__(self) -> None:
         sides = tuple(int(side) for side in self.sides)
-        if not sides or sides[0] < 1 or any(a >= b for a, b in zip(sides, sides[1:], strict=False)):
+        if not sides or sides[0] < 1 or any(a >= b for a, b in pairwise(sides)):
             raise ValueError(f"scale sides must be positive and strictly increasing, got {self.sides}")
         object.__setattr__(self, "sides", sides)
 

@@ -7,6 +7,7 @@ because anything less changes tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -99,7 +100,7 @@ class Level(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, blocks: int, attention: bool, resample: nn.Module | None):
         super().__init__()
         sizes = [in_channels] + [out_channels] * blocks
-        self.blocks = nn.ModuleList(ResidualBlock(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.blocks = nn.ModuleList(ResidualBlock(a, b) for a, b in pairwise(sizes))
         self.attention = nn.ModuleList(SpatialAttention(out_channels) for _ in range(blocks if attention else 0))
         self.resample = resample if resample is not None else nn.Identity()
 

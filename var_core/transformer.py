@@ -162,18 +162,12 @@ class Transformer(nn.Module):
         """labels (b,) long in [0, classes]; `classes` is the null label."""
         embed = self.class_embed(labels)
         act = F.silu(embed)
-        shared = (
-            self.shared_modulation(act).view(-1, 1, 6, self.config.width)
-            if self.shared_modulation is not None
-            else None
-        )
+        width = self.config.width
+        shared = None if self.shared_modulation is None else self.shared_modulation(act).view(-1, 1, 6, width)
         blocks = []
         for block in self.blocks:
-            six = (
-                shared + block.modulation_bias
-                if shared is not None
-                else block.modulation(act).view(-1, 1, 6, self.config.width)
-            )
+            assert isinstance(block, Block)
+            six = block.modulation(act).view(-1, 1, 6, width) if shared is None else shared + block.modulation_bias
             blocks.append(tuple(six.float().unbind(2)))
         scale, shift = self.head_norm(act).float().view(-1, 1, 2, self.config.width).unbind(2)
         return Conditioning(embed.float()[:, None] + self.start_embed.float(), blocks, (scale, shift))

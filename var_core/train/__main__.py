@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoints import Model, save_model
+from ..checkpoints import Model, config_from, save_model
 from ..tokenizer import TokenizerConfig
 from ..transformer import Transformer, TransformerConfig
 from .run import load_state
@@ -113,8 +113,7 @@ def export(tokenizer_run: Path, transformer_run: Path, out: Path, licence: str) 
     saved = load_state(transformer_run / "state.pt")
     if saved is None:
         raise ValueError(f"there is no transformer run at {transformer_run}: train one first")
-    config = {name: tuple(value) if isinstance(value, list) else value for name, value in saved["config"].items()}
-    transformer = Transformer(TransformerConfig(**config))
+    transformer = Transformer(config_from(TransformerConfig, saved["config"]))
     transformer.load_state_dict(saved["average"])
     card = {"licence": licence, "sampling": {"guidance": 3.0, "top_k": 300, "top_p": 0.95, "evidence": 10.0}}
     save_model(Model(tokenizer, transformer, tuple(saved["class_names"]), out.stem, card), out, torch.bfloat16)

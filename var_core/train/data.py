@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def _split_of(parts: list[str], name: str) -> str:
     return "val" if zlib.crc32(name.encode()) % _VALIDATION_SHARE == 0 else "train"
 
 
-def _files(path: Path) -> Iterator[tuple[str, object]]:
+def _files(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             if file.suffix.lower() in _ENDINGS:
@@ -121,6 +121,6 @@ def _decode(data: bytes, size: int, name: str) -> np.ndarray:
     short, wanted = min(image.size), round(size * 9 / 8)
     if short > wanted or short < size:
         target = wanted if short > wanted else size
-        new = tuple(max(size, round(edge * target / short)) for edge in image.size)
+        new = (max(size, round(image.width * target / short)), max(size, round(image.height * target / short)))
         image = image.resize(new, Image.Resampling.LANCZOS)
     return np.asarray(image)

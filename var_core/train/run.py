@@ -8,24 +8,27 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+Trained = TypeVar("Trained", bound=nn.Module)
 
 
-class Average:
+class Average(Generic[Trained]):
     """Exponential moving average of a module's weights; the decay grows in over the first steps."""
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+    def __init__(self, module: Trained, decay: float) -> None:
+        self.module: Trained = copy.deepcopy(module).eval().requires_grad_(False)
         self.decay = decay
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        own, new = list(self.module.parameters()), [p.detach() for p in module.parameters()]
+        own: list[Tensor] = list(self.module.parameters())
+        new: list[Tensor] = [p.detach() for p in module.parameters()]
         torch._foreach_lerp_(own, new, 1 - decay)
 
 
@@ -76,8 +79,9 @@ def load_state(path: Path) -> dict[str, Any] | None:
 
 def random_state(rng: np.random.Generator) -> dict[str, Any]:
     inner = rng.bit_generator.state
-    return {"torch": torch.get_rng_state(), "numpy": {"state": str(inner["state"]["state"]), "inc": str(inner["state"]["inc"]),
-            "has_uint32": inner["has_uint32"], "uinteger": inner["uinteger"]}}  # fmt: skip
+    numbers = {"state": str(inner["state"]["state"]), "inc": str(inner["state"]["inc"])}
+    numbers |= {"has_uint32": inner["has_uint32"], "uinteger": inner["uinteger"]}
+    return {"torch": torch.get_rng_state(), "numpy": numbers}
 
 
 def restore_random_state(rng: np.random.Generator, saved: dict[str, Any]) -> None:

@@ -225,8 +225,9 @@ def train_tokenizer(
         if residuals and step % training.restart_every == 0:
             moved = restart_codes(tokenizer, optimizer, used, residuals, rng)
             error = (made.detach() - image).square().mean().item() / 4
-            row = {"step": step, "minutes": clock.minutes, "rate": rate, "size": size, "loss": loss.item(), "pixels": pixels.item(),
-                   "codebook": distances[0].item(), "psnr": -10 * math.log10(max(error, 1e-9)), "restarted": moved}  # fmt: skip
+            row = {"step": step, "minutes": clock.minutes, "rate": rate, "size": size, "loss": loss.item()}
+            row |= {"pixels": pixels.item(), "codebook": distances[0].item(), "restarted": moved}
+            row["psnr"] = -10 * math.log10(max(error, 1e-9))
             log.write(row)
             bar.set_postfix(psnr=f"{row['psnr']:.2f}", restarted=moved, size=size)
             used.zero_()

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..checkpoints import config_from
 from ..sampler import SampleOptions, sample
 from ..tokenizer import Tokenizer, TokenizerConfig
 from ..transformer import Block, Transformer, TransformerConfig
@@ -121,7 +122,7 @@ def load_tokenizer(run: Path) -> tuple[Tokenizer, tuple[str, ...]]:
     saved = load_state(run / "state.pt")
     if saved is None:
         raise ValueError(f"there is no tokenizer run at {run}: train one first")
-    config = TokenizerConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in saved["config"].items()})
+    config = config_from(TokenizerConfig, saved["config"])
     tokenizer = Tokenizer(config)
     tokenizer.load_state_dict(saved["average"])
     return tokenizer.eval().requires_grad_(False), tuple(saved["class_names"])
@@ -159,6 +160,7 @@ def train_transformer(
     transformer = Transformer(config).to(where)
     initialise(transformer)
     for layer, block in enumerate(transformer.blocks):
+        assert isinstance(block, Block)
         block.drop_path = training.drop_path * layer / max(1, depth - 1)
     average = Average(transformer, training.decay)
     decayed = [p for p in transformer.parameters() if p.dim() == 2]
