@@ -75,8 +75,9 @@ def build(engines: Engines) -> gr.Blocks:
     ) as page:
         session = gr.State(Session(), time_to_live=HOURS * 3600)
         gr.HTML(MASTHEAD, elem_id="head", apply_default_css=False)
-        mode = gr.Radio(MODES, value="inpaint", show_label=False, container=False, elem_id="mode", label="Mode")
-        gr.HTML(EXPLAIN, elem_id="explain", apply_default_css=False)
+        with gr.Row(elem_id="modes"):
+            mode = gr.Radio(MODES, value="inpaint", show_label=False, container=False, elem_id="mode", label="Mode")
+            gr.HTML(EXPLAIN, elem_id="explain", apply_default_css=False)
         with gr.Row(elem_id="work", equal_height=False):
             with gr.Column(elem_id="panel", min_width=0):
                 controls = {"mode": mode} | _controls(engines.default)
@@ -191,17 +192,16 @@ def _controls(default_model: str) -> dict[str, Any]:
         )  # fmt: skip
         made["strength"] = gr.Radio(
             STRENGTHS, value="layout", label="Strength", elem_id="strength",
-            info="What is drawn anew: everything from the layout on, or only from the shape, texture or detail on (start scale).",
+            info="What may change: all from the layout on, or only shape, texture, detail (start scale).",
             elem_classes=["for-inpaint", "for-edit", "for-vary"],
         )  # fmt: skip
         made["candidates"] = gr.Radio(
             [1, 2, 4, 8], value=1, label="Candidates", elem_id="candidates", info="How many versions to choose from."
         )
-        with gr.Row(elem_id="seedrow"):
-            made["seed"] = gr.Textbox(
-                label="Seed", placeholder="random", elem_id="seed", max_lines=1,
-                info="Empty is random; the same seed gives the same picture.",
-            )  # fmt: skip
+        made["seed"] = gr.Textbox(
+            label="Seed", placeholder="random", elem_id="seed", max_lines=1,
+            info="Empty is random; the same seed gives the same picture.",
+        )  # fmt: skip
         made |= _outpaint_controls() | _advanced_controls()
     return made
 

@@ -1,0 +1,397 @@
+"""The real page in a real browser: the server in a process of its own, Chromium through Playwright."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import scenery
+from PIL import Image
+
+from var_core import open_image
+from var_core.checkpoints import Model, save_model
+from var_core.tokenizer import Tokenizer, TokenizerConfig
+from var_core.transformer import Transformer, TransformerConfig
+
+pytestmark = pytest.mark.browser
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+if CHROMIUM is None and not os.environ.get("CI"):
+    pytest.skip("there is no Chromium on this machine", allow_module_level=True)
+
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright  # noqa: E402
+
+ROOT = Path(__file__).parent.parent
+SIDES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12)
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+RECORD = """() => { window.seen = []; const stage = document.querySelector('#stage'); const look = () => {
+  const box = stage.querySelector('.vs'); if (!box) return;
+  const key = [box.dataset.state, box.querySelectorAll('.vs-strip img').length].join(' ');
+  if (window.seen.at(-1) !== key) window.seen.push(key);
+  if (window.stopAt && key === window.stopAt) { window.stopAt = null; document.querySelector('#stop').click(); } };
+  new MutationObserver(look).observe(stage, { subtree: true, childList: true, attributes: true }); }"""
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page on a model with random weights, slow enough to be stopped."""
+    torch.manual_seed(0)
+    tokenizer = Tokenizer(
+        TokenizerConfig(sides=SIDES, channels=32, multipliers=(1, 1, 2), residual_blocks=1, code_dim=8, vocab_size=64)
+    )
+    config = TransformerConfig(
+        sides=SIDES, depth=6, width=192, heads=6, mlp_width=768, classes=3, code_dim=8, vocab_size=64
+    )
+    names = ("daisy", "rose", "tulip")
+    card = {"licence": "MIT", "sampling": {"guidance": 2.0, "top_k": 20, "top_p": 0.9}}
+    folder = tmp_path_factory.mktemp("page")
+    save_model(Model(tokenizer.eval(), Transformer(config).eval(), names, "tiny", card), folder / "tiny.safetensors")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {"HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": str(folder / "gradio"), "TMPDIR": str(folder)}
+    command = [sys.executable, "-u", "app.py", "--model", str(folder / "tiny.safetensors"), "--port", str(port)]
+    address = f"http://127.0.0.1:{port}"
+    with (folder / "log.txt").open("w+") as log:
+        server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=os.environ | settings)
+        try:
+            _wait(address, server, folder / "log.txt")
+            yield address
+        finally:
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+        text = (folder / "log.txt").read_text()
+        assert "Traceback" not in text, text
+
+
+def _wait(address: str, server: subprocess.Popen, log: Path) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for _ in range(400):
+        assert server.poll() is None, log.read_text()
+        try:
+            opener.open(address + "/config", timeout=2)
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError("the page did not come up: " + log.read_text())
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert CHROMIUM is not None, "the browser tests need Chromium: apt-get install chromium"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Visitor:
+    """One visitor: a context and a page, and whatever went wrong in it."""
+
+    def __init__(self, browser: Browser, url: str, width: int = 1100, height: int = 900, touch: bool = False) -> None:
+        self.context: BrowserContext = browser.new_context(
+            viewport={"width": width, "height": height}, has_touch=touch, accept_downloads=True
+        )
+        self.page: Page = self.context.new_page()
+        self.faults: list[str] = []
+        self.page.on("pageerror", lambda error: self.faults.append(f"page error: {error}"))
+        self.page.on("console", lambda m: self.faults.append(m.text) if m.type in ("error", "warning") else None)
+        self.page.on(
+            "request",
+            lambda r: None if r.url.startswith((url, "data:", "blob:")) else self.faults.append(f"outside: {r.url}"),
+        )
+        self.page.goto(url)
+        self.page.wait_for_selector("#painter .mp-view")
+        expect(self.page.locator("#label input")).to_have_count(1)
+        self.page.evaluate(RECORD)
+
+    def close(self) -> None:
+        self.page.wait_for_timeout(100)
+        self.context.close()
+        assert not self.faults, self.faults
+
+    def upload(self, data: bytes, name: str = "photo.png") -> None:
+        kind = "image/jpeg" if name.endswith("jpg") else "image/png"
+        self.page.set_input_files("[data-file=picture]", {"name": name, "mimeType": kind, "buffer": data})
+
+    def opened(self, picture: Image.Image) -> None:
+        self.upload(png(picture))
+        expect(self.page.locator(f".mp[data-original='{picture.width}x{picture.height}']")).to_be_visible()
+
+    def stroke(self, *points: tuple[float, float]) -> None:
+        """Points as shares of the picture."""
+        box = self.page.locator(".mp-mask").bounding_box()
+        assert box is not None
+        places = [(box["x"] + box["width"] * u, box["y"] + box["height"] * v) for u, v in points]
+        self.page.mouse.move(*places[0])
+        self.page.mouse.down()
+        for place in places[1:]:
+            self.page.mouse.move(*place, steps=4)
+        self.page.mouse.up()
+
+    def mode(self, name: str) -> None:
+        self.page.locator("#mode label", has_text=name).click()
+
+    def rectangle(self, left: int, top: int, width: int, height: int) -> None:
+        details = self.page.locator(".mp-more")
+        if not details.evaluate("e => e.open"):
+            details.locator("summary").click()
+        for key, value in {"left": left, "top": top, "width": width, "height": height}.items():
+            self.page.fill(f".mp-rect input[name={key}]", str(value))
+        self.page.click(".mp-rect button")
+
+    def advanced(self, label: str, value: str) -> None:
+        if not self.page.get_by_label(label, exact=True).is_visible():
+            self.page.locator("#advanced button").first.click()
+        self.page.get_by_label(label, exact=True).fill(value)
+
+    @property
+    def status(self):
+        return self.page.locator("#status .status")
+
+    def done(self) -> None:
+        expect(self.status).to_contain_text("Done", timeout=20_000)
+        expect(self.page.locator("body[data-running=no]")).to_have_count(1)
+
+    def run(self) -> None:
+        self.page.evaluate("() => { window.seen = []; }")
+        self.page.click("#run")
+        self.done()
+
+    def result(self) -> Image.Image:
+        self.page.wait_for_timeout(300)  # the file is written after the picture is shown
+        with self.page.expect_download() as waiting:
+            self.page.click("#download")
+        return Image.open(waiting.value.path())
+
+    def mask(self) -> np.ndarray:
+        """The painted mask at the picture's size, as the page saves it; bool."""
+        if not self.page.locator(".mp-more").evaluate("e => e.open"):
+            self.page.locator(".mp-more summary").click()
+        with self.page.expect_download() as waiting:
+            self.page.click("[data-act=savemask]")
+        return np.asarray(Image.open(waiting.value.path()).convert("L")) > 127
+
+
+@pytest.fixture
+def visitor(browser: Browser, url: str) -> Iterator[Visitor]:
+    one = Visitor(browser, url)
+    yield one
+    one.close()
+
+
+def png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def test_inpaint_shows_ten_scales_and_keeps_every_pixel_outside(visitor: Visitor) -> None:
+    photo = scenery(1600, 1200)
+    visitor.opened(photo)
+    visitor.stroke((0.35, 0.4), (0.55, 0.45), (0.5, 0.55))
+    visitor.advanced("Feather", "0")
+    visitor.run()
+    assert visitor.page.evaluate("window.seen") == [f"running {n}" for n in range(1, 10)] + ["done 10"]
+    result, mask = visitor.result(), visitor.mask()
+    assert result.size == photo.size and mask.shape == (1200, 1600) and 0.005 < mask.mean() < 0.2
+    before, after = np.asarray(photo), np.asarray(result.convert("RGB"))
+    assert np.array_equal(before[~mask], after[~mask])
+    assert (before[mask] != after[mask]).any(axis=-1).mean() > 0.9
+
+
+def test_painted_mask_is_the_stroke_even_when_the_photo_is_turned(visitor: Visitor) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    scenery(1600, 1200).save(buffer, "JPEG", exif=exif)
+    visitor.upload(buffer.getvalue(), "turned.jpg")
+    expect(visitor.page.locator(".mp[data-original='1200x1600']")).to_be_visible()
+    visitor.stroke((0.3, 0.5), (0.7, 0.5))
+    mask = visitor.mask()
+    y, x = np.mgrid[:1600, :1200]
+    radius = 80 * 1600 / 1024 / 2
+    along = x.clip(0.3 * 1200, 0.7 * 1200)
+    drawn = (x - along) ** 2 + (y - 800) ** 2 < radius**2
+    assert (mask & drawn).sum() / (mask | drawn).sum() > 0.95
+    visitor.run()
+    assert visitor.result().size == (1200, 1600) == open_image(buffer.getvalue()).image.size
+
+
+def test_stop_in_the_middle_and_run_again(visitor: Visitor) -> None:
+    visitor.opened(scenery(400, 300))
+    visitor.stroke((0.3, 0.5), (0.7, 0.5))
+    visitor.page.evaluate("() => { window.seen = []; window.stopAt = 'running 2'; }")
+    visitor.page.click("#run")
+    expect(visitor.status).to_contain_text("Stopped", timeout=10_000)
+    visitor.page.wait_for_timeout(900)
+    assert not any(key.startswith("done") for key in visitor.page.evaluate("window.seen"))
+    expect(visitor.status).to_contain_text("Stopped")
+    expect(visitor.page.locator("#run")).to_be_visible()
+    visitor.run()
+
+
+def test_class_candidates_branch_history_and_use_as_input(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.opened(scenery(300, 300))
+    visitor.rectangle(60, 60, 120, 120)
+    visitor.mode("Change class")
+    page.click("#run")
+    expect(page.locator(".toast-body").first).to_contain_text("Choose a class first")
+    page.locator(".toast-body button").first.click()
+    page.fill("#label input", "tul")
+    page.locator("#label [role=option], ul[role=listbox] li", has_text="tulip").first.click()
+    page.locator("#candidates label", has_text="2").click()
+    visitor.run()
+    expect(page.locator("[data-candidate]")).to_have_count(2)
+    page.click("[data-candidate='1']")
+    expect(page.locator("[data-candidate='1'][aria-pressed=true]")).to_be_visible()
+    first = visitor.result()
+    page.click("[data-scale='5']")
+    expect(page.locator(".vs-branch")).to_have_text("Branch from scale 5")
+    page.click(".vs-branch")
+    expect(page.locator("[data-entry]")).to_have_count(2, timeout=20_000)
+    visitor.done()
+    second = visitor.result()
+    assert second.size == first.size and not np.array_equal(np.asarray(first), np.asarray(second))
+    page.click("[data-entry='1']")
+    expect(page.locator("[data-entry='1'][aria-pressed=true]")).to_be_visible()
+    assert np.array_equal(np.asarray(visitor.result()), np.asarray(first))
+    page.click("#use")
+    expect(page.locator(".mp[data-painted=no]")).to_be_visible()
+    visitor.mode("Vary")
+    visitor.run()
+    expect(page.locator("[data-entry]")).to_have_count(3)
+
+
+def test_outpaint_and_generate(visitor: Visitor) -> None:
+    photo = scenery(160, 120)
+    visitor.opened(photo)
+    visitor.mode("Outpaint")
+    visitor.run()
+    wide = visitor.result()
+    assert wide.size == (213, 120)
+    left = round((213 - 160) * 0.5)
+    visitor.mode("Generate")
+    expect(visitor.page.locator("#painter")).to_be_hidden()
+    visitor.run()
+    assert visitor.result().size == (48, 48)
+    inside = np.asarray(wide.convert("RGB"))[:, left : left + 160]
+    feather = 30  # the fade lies inside the new area's neighbourhood only
+    assert np.array_equal(inside[:, feather:-feather], np.asarray(photo)[:, feather:-feather])
+
+
+def test_refused_files_say_so_and_lose_nothing(visitor: Visitor) -> None:
+    note = visitor.page.locator(".mp-note")
+    visitor.opened(scenery(200, 150))
+    visitor.upload(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "drawing.png")
+    expect(note).to_contain_text("not a PNG, JPEG or WebP")
+    visitor.upload(png(scenery(300, 200))[:4000], "cut.png")
+    expect(note).to_contain_text("could not be opened")
+    expect(visitor.page.locator(".mp[data-original='200x150']")).to_be_visible()
+    visitor.page.click("#run")
+    expect(visitor.page.locator(".toast-body").first).to_contain_text("Nothing is painted yet")
+    expect(visitor.page.locator("body[data-running=no]")).to_have_count(1)
+    visitor.upload(png(scenery(40, 12)), "low.png")
+    expect(note).to_contain_text("at least 16")
+
+
+def test_keys_alone_can_edit(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.opened(scenery(300, 200))
+    page.locator(".mp-more summary").focus()
+    page.keyboard.press("Enter")
+    page.locator(".mp-rect button").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".mp[data-painted=yes]")).to_be_visible()
+    assert visitor.mask()[:200, :200].all() and visitor.mask().mean() == pytest.approx(2 / 3, abs=0.01)
+    page.keyboard.press("Control+Enter")
+    visitor.done()
+
+
+def test_mask_tools(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.opened(scenery(200, 200))
+    visitor.rectangle(50, 50, 100, 100)
+    assert visitor.mask().mean() == 0.25
+    page.click("[data-act=grow]")
+    assert visitor.mask().mean() > 0.26
+    page.click("[data-act=shrink]")
+    assert visitor.mask().mean() == pytest.approx(0.25, abs=0.005)
+    page.click("[data-act=invert]")
+    assert visitor.mask().mean() == pytest.approx(0.75, abs=0.005)
+    page.click("[data-act=undo]")
+    page.click("[data-act=redo]")
+    assert visitor.mask().mean() == pytest.approx(0.75, abs=0.005)
+    page.click("[data-act=fill]")
+    assert visitor.mask().all()
+    page.click("[data-act=clear]")
+    assert not visitor.mask().any()
+    mask = Image.new("L", (50, 50))
+    mask.paste(255, (0, 0, 25, 50))
+    page.set_input_files("[data-file=mask]", {"name": "mask.png", "mimeType": "image/png", "buffer": png(mask)})
+    expect(page.locator(".mp[data-painted=yes]")).to_be_visible()
+    assert visitor.mask()[:, :100].all() and visitor.mask().mean() == 0.5
+    page.click("[data-act=cells]")
+    expect(page.locator(".mp-scales output")).to_contain_text("of 144 tokens")
+
+
+def test_phone_paints_with_a_finger(browser: Browser, url: str) -> None:
+    visitor = Visitor(browser, url, 390, 844, touch=True)
+    visitor.opened(scenery(400, 300))
+    box = visitor.page.locator(".mp-mask").bounding_box()
+    assert box is not None
+    visitor.page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(visitor.page.locator(".mp[data-painted=yes]")).to_be_visible()
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") == 390
+    visitor.page.locator("#run").tap()
+    visitor.done()
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") == 390
+    visitor.close()
+
+
+def test_two_visitors_get_their_own_results(browser: Browser, url: str) -> None:
+    visitors = [Visitor(browser, url, 800, 800) for _ in range(2)]
+    photos = [scenery(320, 200, seed=1), scenery(200, 320, seed=2)]
+    for visitor, photo in zip(visitors, photos, strict=True):
+        visitor.opened(photo)
+        visitor.rectangle(20, 20, 60, 60)
+        visitor.advanced("Feather", "0")
+    for visitor in visitors:
+        visitor.page.click("#run")
+    for visitor, photo in zip(visitors, photos, strict=True):
+        visitor.done()
+        result = np.asarray(visitor.result().convert("RGB"))
+        assert result.shape == np.asarray(photo).shape
+        assert np.array_equal(result[100:], np.asarray(photo)[100:])
+        expect(visitor.page.locator("[data-entry]")).to_have_count(1)
+        visitor.close()
+
+
+def test_seed_is_shown_and_repeats_the_picture(visitor: Visitor) -> None:
+    visitor.mode("Generate")
+    visitor.run()
+    first = visitor.result()
+    shown = re.search(r"seed (\d+)", visitor.status.inner_text())
+    assert shown is not None
+    visitor.page.click("#reuse")
+    expect(visitor.page.get_by_label("Seed", exact=True)).to_have_value(shown[1])
+    visitor.run()
+    assert np.array_equal(np.asarray(first), np.asarray(visitor.result()))
