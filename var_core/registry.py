@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,14 +65,6 @@ def _unknown(name: str) -> ValueError:
     return ValueError(f'there is no model "{name}": use one of {", ".join(MODELS)}, or the path of a .safetensors file')
 
 
-def _cached(file: str) -> Path | None:
-    """The file in the hub's own cache, without asking the network."""
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(REPOSITORY, file)
-    return Path(found) if isinstance(found, str) else None
-
-
 def find_model(name_or_path: str) -> tuple[Path, ...]:
     """Files of a registered model, or of a path: one of our own, or an official (tokenizer, transformer) pair.
 
@@ -92,7 +83,9 @@ def find_model(name_or_path: str) -> tuple[Path, ...]:
         if not path.is_file():
             raise ValueError(f"the bundled model is missing at checkpoints/{path.name}: restore it from the repository")
         return (path,)
-    paths = [_cached(file) for file in info.files]
+    from .download import cached  # the hub's client is slow to import, and the bundled model does not need it
+
+    paths = [cached(REPOSITORY, file) for file in info.files]
     if any(path is None for path in paths):
         raise ValueError(f'{info.name} is not on disk: fetch it with "python -m var_core models download {info.name}"')
     return tuple(path for path in paths if path is not None)
@@ -114,50 +107,14 @@ def open_model(name_or_path: str) -> Model:
     return load_official(files[0], files[1], name_or_path)
 
 
-def download(name: str, report: Callable[[str], None] = print) -> tuple[Path, ...]:
-    """Fetch a registered model into the hub's cache, resuming what is there; the hub's client checks sizes and
-    we check digests. ValueError with one sentence when the hub cannot be reached or a file is damaged."""
-    import httpx
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
+def download(name: str) -> tuple[Path, ...]:
+    """Fetch a registered model into the hub's cache, with a progress bar on standard error. ValueError with one
+    sentence when the hub cannot be reached or a file arrives damaged; what has arrived is kept for the next try."""
     info = MODELS.get(name)
     if info is None:
         raise _unknown(name)
     if info.bundled:
-        report(f"{name} comes with this project, nothing to download")
         return find_model(name)
-    paths = []
-    for file in info.files:
-        report(f"{file}: fetching from {REPOSITORY}")
-        try:
-            path = Path(hf_hub_download(REPOSITORY, file))
-        except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.TransportError) as error:
-            raise ValueError(
-                f"the model hub cannot be reached, so {file} was not fetched: check the connection and try again"
-            ) from error
-        except HfHubHTTPError as error:
-            raise ValueError(f"the model hub refused {file}: {error.response.status_code}") from error
-        except OSError as error:
-            raise ValueError(f"{file} did not arrive whole ({error}): try again, what is there is kept") from error
-        _verify(path, file)
-        paths.append(path)
-    return tuple(paths)
+    from .download import fetch
 
-
-def _verify(path: Path, file: str) -> None:
-    """Compare with the sha256 that names the cached blob; a damaged file is removed."""
-    import hashlib
-
-    blob = path.resolve()
-    expected = blob.name
-    if len(expected) != 64:  # not a large-file blob: nothing to compare with
-        return
-    digest = hashlib.sha256()
-    with blob.open("rb") as stream:
-        while block := stream.read(2**22):
-            digest.update(block)
-    if digest.hexdigest() != expected:
-        blob.unlink()
-        path.unlink(missing_ok=True)
-        raise ValueError(f"{file} is damaged (its sha256 differs) and was removed: download it again")
+    return tuple(fetch(REPOSITORY, file) for file in info.files)

@@ -1,0 +1,49 @@
+"""The core does not know the page, and the page does not know torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize(("folder", "forbidden"), [("var_core", "gradio"), ("app", "torch")])
+def test_no_file_imports_what_it_must_not_know(folder: str, forbidden: str) -> None:
+    files = list((ROOT / folder).rglob("*.py"))
+    assert len(files) > 3
+    assert [str(path) for path in files if forbidden in imported(path)] == []
+
+
+def test_the_core_runs_without_gradio() -> None:
+    code = "import sys, var_core; sys.exit('gradio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_files_stay_readable() -> None:
+    long = [
+        path
+        for path in (*ROOT.glob("var_core/**/*.py"), *ROOT.glob("app/*.py"))
+        if len(path.read_text().splitlines()) > 420
+    ]
+    assert long == []
+
+
+def test_the_readme_names_every_module() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    files = [*ROOT.glob("var_core/**/*.py"), *ROOT.glob("app/*.py")]
+    assert [path.name for path in files if path.name != "__init__.py" and path.name not in readme] == []

@@ -1,0 +1,96 @@
+"""The command line on real files, in a process of its own where exit codes matter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import rectangle, scenery
+from PIL import Image
+from test_parity import GOLDEN, Case
+
+from var_core.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    scenery(120, 90).save(path)
+    rectangle((120, 90), (30, 20, 80, 60)).save(tmp_path / "mask.png")
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> dict:
+    assert main([str(word) for word in words]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_generate(model_file: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "a.png"
+    common = ("generate", "--model", model_file, "--label", "rose", "--candidates", 2, "--json", "--out", out)
+    answer = run(capsys, *common, "--seed", 4)
+    assert answer["seed"] == 4 and len(answer["files"]) == 2
+    first = Path(answer["files"][0]).read_bytes()
+    run(capsys, *common, "--seed", 4)
+    assert Path(answer["files"][0]).read_bytes() == first
+
+
+@pytest.mark.parametrize("method", ["evidence", "requantize", "official"])
+def test_inpaint(model_file: Path, photo: Path, tmp_path: Path, capsys, method: str) -> None:
+    out, mask = tmp_path / "o.png", photo.with_name("mask.png")
+    words = ("inpaint", photo, "--mask", mask, "--model", model_file, "--out", out, "--json", "--method", method)
+    run(capsys, *words, "--feather", 0)
+    before, after = np.asarray(Image.open(photo)), np.asarray(Image.open(out))
+    outside = np.asarray(Image.open(mask)) == 0
+    assert np.array_equal(before[outside], after[outside]) and not np.array_equal(before, after)
+
+
+def test_edit_outpaint_and_vary(model_file: Path, photo: Path, tmp_path: Path, capsys) -> None:
+    out, mask = tmp_path / "o.png", photo.with_name("mask.png")
+    run(capsys, "edit", photo, "--mask", mask, "--label", "tulip", "--model", model_file, "--out", out, "--json")
+    answer = run(
+        capsys, "outpaint", photo, "--ratio", "16:9", "--anchor", "left", "--model", model_file, "--out", out, "--json"
+    )
+    assert answer["size"] == [160, 90]
+    answer = run(capsys, "outpaint", photo, "--top", 10, "--model", model_file, "--out", out, "--json")
+    assert answer["size"] == [120, 100]
+    run(capsys, "vary", photo, "--start-scale", 3, "--model", model_file, "--out", out, "--json")
+
+
+def process(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "var_core", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_failures_are_one_sentence_and_an_exit_code(model_file: Path, photo: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "bad.png").write_bytes(b"<svg xmlns='http://www.w3.org/2000/svg'/>")
+    Image.new("L", (120, 90)).save(tmp_path / "empty.png")
+    mask = photo.with_name("mask.png")
+    for words, word in [
+        (("inpaint", tmp_path / "bad.png", "--mask", mask), "PNG, JPEG or WebP"),
+        (("inpaint", photo, "--mask", tmp_path / "empty.png"), "mask is empty"),
+        (("inpaint", tmp_path / "none.png", "--mask", mask), "no file"),
+        (("generate", "--label", "rosse"), "did you mean rose"),
+        (("generate", "--model", "var-d99"), "there is no model"),
+    ]:
+        model = () if "--model" in words else ("--model", model_file)
+        assert main([str(w) for w in (*words, *model, "--quiet")]) == 1
+        error = capsys.readouterr().err
+        assert word in error and len(error.strip().splitlines()) == 1
+    assert process("dream").returncode == 2
+    missing = process("models", "verify", tmp_path / "none.safetensors")
+    assert missing.returncode == 1 and "Traceback" not in missing.stderr
+
+
+def test_convert_and_verify(tmp_path: Path, capsys) -> None:
+    tokenizer, transformer = Case("tiny", GOLDEN).write_official(tmp_path)
+    out = tmp_path / "tiny.safetensors"
+    assert main(["models", "convert", str(tokenizer), str(transformer), str(out)]) == 0
+    assert main(["models", "verify", str(out)]) == 0
+    assert "every entry fits" in capsys.readouterr().out

@@ -1,0 +1,80 @@
+"""Fetching official files from the model hub into the hub's own cache.
+
+The hub's client (2.x) no longer resumes a download that another process left half done, so the partial file and
+the check of its digest are ours; requests, retries and the progress bar are the client's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import httpx2  # the client of huggingface-hub 2.x
+from huggingface_hub import HfFileMetadata, constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.file_download import http_get, repo_folder_name
+
+
+def cached(repository: str, file: str) -> Path | None:
+    """The file in the hub's cache, without asking the network."""
+    found = try_to_load_from_cache(repository, file)
+    return Path(found) if isinstance(found, str) else None
+
+
+def fetch(repository: str, file: str) -> Path:
+    """The file in the hub's cache, downloaded where it is missing. ValueError with one sentence on failure."""
+    found = cached(repository, file)
+    if found is not None:
+        return found
+    if constants.HF_HUB_OFFLINE:
+        raise ValueError(f"{file} was not fetched because HF_HUB_OFFLINE is set: unset it and try again")
+    url = hf_hub_url(repository, file)
+    try:
+        metadata = get_hf_file_metadata(url)
+        return _store(repository, file, url, metadata)
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else "no answer"
+        raise ValueError(f"the model hub refused {file} ({status}): try again later") from error
+    except (httpx2.TransportError, OSError) as error:
+        sentence = f"the model hub cannot be reached, so {file} was not fetched: check the connection and try again"
+        raise ValueError(sentence) from error
+
+
+def _store(repository: str, file: str, url: str, metadata: HfFileMetadata) -> Path:
+    """Download beside the blobs, resuming what is there; verify; then place it as the hub's client would."""
+    if not metadata.etag or not metadata.commit_hash or not metadata.size:
+        raise ValueError(f"the model hub gave no digest for {file}: try again later")
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
+    blob = folder / "blobs" / metadata.etag
+    partial = blob.with_name(f"{metadata.etag}.partial")
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("ab") as stream:
+        have = stream.tell()
+        if have > metadata.size:
+            stream.truncate(0)
+            have = 0
+        http_get(url, stream, resume_size=have, expected_size=metadata.size, displayed_filename=file)  # type: ignore[arg-type]
+    if len(metadata.etag) == 64 and _sha256(partial) != metadata.etag:
+        partial.unlink()
+        raise ValueError(f"{file} arrived damaged (its sha256 differs) and was removed: download it again")
+    os.replace(partial, blob)
+    pointer = folder / "snapshots" / metadata.commit_hash / file
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    pointer.unlink(missing_ok=True)
+    try:
+        pointer.symlink_to(os.path.relpath(blob, pointer.parent))
+    except OSError:  # a file system without links
+        os.replace(blob, pointer)
+    reference = folder / "refs" / "main"
+    reference.parent.mkdir(parents=True, exist_ok=True)
+    reference.write_text(metadata.commit_hash)
+    return pointer
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(2**22):
+            digest.update(block)
+    return digest.hexdigest()
