@@ -6,6 +6,7 @@ import base64
 import binascii
 import html
 import io
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -176,9 +177,10 @@ def _branch(stage: Stage, shown: int) -> str:
 
 
 def status_html(text: str, kind: str = "idle", notices: Sequence[str] = ()) -> str:
-    """One line of status; kind is idle, running, done, stopped or failed."""
+    """One line of status; kind is idle, running, done, stopped or failed. The serial makes every line a change,
+    so that the page notices the same outcome twice."""
     extra = "".join(f"<small>{html.escape(notice)}</small>" for notice in notices)
-    return f'<p class="status" data-kind="{kind}" role="status" aria-live="polite">{html.escape(text)}{extra}</p>'
+    return f'<p class="status" data-kind="{kind}" data-serial="{time.monotonic_ns()}" role="status" aria-live="polite">{html.escape(text)}{extra}</p>'
 
 
 def history_html(items: Sequence[tuple[int, str, str]], shown: int | None) -> str:

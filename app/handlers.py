@@ -29,6 +29,7 @@ STOPS = {"layout": 0.0, "shape": 0.3, "texture": 0.5, "detail": 0.7}  # share of
 RATIOS = {"1:1": 1.0, "4:3": 4 / 3, "3:2": 1.5, "16:9": 16 / 9, "21:9": 21 / 9, "3:4": 0.75, "2:3": 2 / 3, "9:16": 9 / 16}
 ANCHORS = {"centre": (0.5, 0.5), "left": (0.0, 0.5), "right": (1.0, 0.5), "top": (0.5, 0.0), "bottom": (0.5, 1.0)}
 NO_CLASS = -1
+_SAME = (gr.skip(), gr.skip(), gr.skip())
 MODES = ("inpaint", "edit", "outpaint", "vary", "generate")
 
 
@@ -179,14 +180,14 @@ class Handlers:
     # running
 
     def run(self, path: str | None, mask_url: str | None, session: Session, *values: Any) -> Iterator[tuple[Any, ...]]:
-        """Yields (stage, status, session, history)."""
+        """Yields (stage, status, session, history, download)."""
         try:
             form = _form(values)
             engine = self.engines.get(form.model)
             request = self._request(engine, path, mask_url, form, form.mode)
         except Exception as error:
             text = spoken(error)
-            yield gr.skip(), canvas.status_html(text, "failed"), gr.skip(), gr.skip()
+            yield gr.skip(), canvas.status_html(text, "failed"), *_SAME
             raise toast(text) from error
         yield from self._stream(engine, form.model, request, session)
 
@@ -206,7 +207,7 @@ class Handlers:
             )
         except Exception as error:
             text = spoken(error)
-            yield gr.skip(), canvas.status_html(text, "failed"), gr.skip(), gr.skip()
+            yield gr.skip(), canvas.status_html(text, "failed"), *_SAME
             raise toast(text) from error
         yield from self._stream(engine, entry.model, request, session)
 
@@ -223,18 +224,19 @@ class Handlers:
                 frames.append(stage.pictures)
                 status = canvas.status_html(_progress(frame), "running")
                 if frame.result is None:
-                    yield canvas.stage_html(stage), status, gr.skip(), gr.skip()
+                    yield canvas.stage_html(stage), status, *_SAME
                     continue
                 entry = self._entry(session, model, engine, frame.result, frames)
                 words = f"Done in {time.perf_counter() - began:.1f} s · seed {frame.seed}"
                 status = canvas.status_html(words, "done", frame.result.notices)
-                yield canvas.stage_html(entry.stage()), status, session, self.history(session)
+                waits = gr.update(interactive=False)  # until the file is written
+                yield canvas.stage_html(entry.stage()), status, session, self.history(session), waits
         except GeneratorExit:
             raise
         except Exception as error:
             text = spoken(error)
             stage.state = "stopped"
-            yield canvas.stage_html(stage), canvas.status_html(text, "failed"), gr.skip(), gr.skip()
+            yield canvas.stage_html(stage), canvas.status_html(text, "failed"), *_SAME
             raise toast(text) from error
 
     def _entry(
@@ -270,19 +272,20 @@ class Handlers:
         name = f"{entry.result.request.task}-{entry.result.seed}-{entry.chosen + 1}.png"
         path = Path(tempfile.mkdtemp(dir=self.folder)) / name
         self.engines.get(entry.model).save(entry.result, path, entry.chosen)
-        return gr.update(value=str(path))
+        return gr.update(value=str(path), interactive=True)
 
     @guarded
     def pick_candidate(self, session: Session, event: gr.EventData) -> tuple[Any, ...]:
         entry = session.current()
         entry.chosen = min(max(int(event.candidate), 0), len(entry.pictures) - 1)
-        return canvas.stage_html(entry.stage()), session
+        return canvas.stage_html(entry.stage()), session, gr.update(interactive=False)
 
     @guarded
     def pick_entry(self, session: Session, event: gr.EventData) -> tuple[Any, ...]:
         entry = session.pick(int(event.entry))
         status = canvas.status_html(f"Result {entry.number} · seed {entry.result.seed}", "done", entry.result.notices)
-        return canvas.stage_html(entry.stage()), status, session, self.history(session)
+        waits = gr.update(interactive=False)
+        return canvas.stage_html(entry.stage()), status, session, self.history(session), waits
 
     @guarded
     def use(self, session: Session) -> str:

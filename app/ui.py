@@ -101,7 +101,7 @@ def build(engines: Engines) -> gr.Blocks:
                     apply_default_css=False,
                 )
                 with gr.Row(elem_id="actions"):
-                    download = gr.DownloadButton("Download PNG", elem_id="download")
+                    download = gr.DownloadButton("Download PNG", elem_id="download", interactive=False)
                     use = gr.Button("Use as input", elem_id="use")
                     reuse = gr.Button("Reuse its seed", elem_id="reuse")
         history = gr.HTML(canvas.history_html([], None), js_on_load=PICK, elem_id="history", apply_default_css=False)
@@ -126,7 +126,7 @@ _ENGINE: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "engine", "
 def _wire_runs(handlers: Handlers, controls: dict, hidden: dict, parts: dict, buttons: dict) -> None:
     """Run, branch and stop. The page is locked from the click until the run has ended."""
     values = list(controls.values())
-    outputs = [parts["stage"], parts["status"], parts["session"], parts["history"]]
+    outputs = [parts["stage"], parts["status"], parts["session"], parts["history"], buttons["download"]]
     ran = buttons["run"].click(
         handlers.run,
         [hidden["source"], hidden["mask"], parts["session"], *values],
@@ -142,7 +142,7 @@ def _wire_runs(handlers: Handlers, controls: dict, hidden: dict, parts: dict, bu
         **_ENGINE,
     )
     for event in (ran, branched):
-        event.then(None, None, None, js="() => window.page.finished()", **_QUIET)
+        event.failure(None, None, None, js="() => window.page.finished()", **_QUIET)
         event.success(handlers.write, parts["session"], buttons["download"], **_QUIET)
     buttons["stop"].click(
         handlers.stopped, None, parts["status"], js="() => window.page.finished()", cancels=[ran, branched], queue=False,
@@ -162,11 +162,11 @@ def _wire_rest(
         handlers.look, [hidden["source"], hidden["mask"], *controls.values()], hidden["answer"],
         js="(...v) => window.page.look(v)", **_QUIET,
     ).then(None, hidden["answer"], None, js="(v) => window.painter.setCells(v)", **_QUIET)  # fmt: skip
-    stage.select(handlers.pick_candidate, session, [stage, session], **_QUIET).success(
+    stage.select(handlers.pick_candidate, session, [stage, session, buttons["download"]], **_QUIET).success(
         handlers.write, session, buttons["download"], **_QUIET
     )
     parts["history"].select(
-        handlers.pick_entry, session, [stage, parts["status"], session, parts["history"]], **_QUIET
+        handlers.pick_entry, session, [stage, parts["status"], session, parts["history"], buttons["download"]], **_QUIET
     ).success(handlers.write, session, buttons["download"], **_QUIET)
     buttons["use"].click(handlers.use, session, hidden["next"], **_QUIET).success(
         None, hidden["next"], None, js="(v) => window.painter.openServed(v)", **_QUIET
@@ -248,7 +248,7 @@ def _advanced_controls() -> dict[str, Any]:
             elem_classes=["for-inpaint", "for-edit"],
         )  # fmt: skip
         made["feather"] = gr.Textbox(
-            label="Feather", placeholder="automatic", max_lines=1,
+            label="Feather", placeholder="automatic", max_lines=1, elem_id="feather",
             info="Width of the soft edge outside the paint, in pixels.",
             elem_classes=["for-inpaint", "for-edit", "for-outpaint"],
         )  # fmt: skip

@@ -110,6 +110,7 @@ class Visitor:
             viewport={"width": width, "height": height}, has_touch=touch, accept_downloads=True
         )
         self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(10_000)
         self.faults: list[str] = []
         self.page.on("pageerror", lambda error: self.faults.append(f"page error: {error}"))
         self.page.on("console", lambda m: self.faults.append(m.text) if m.type in ("error", "warning") else None)
@@ -157,10 +158,9 @@ class Visitor:
             self.page.fill(f".mp-rect input[name={key}]", str(value))
         self.page.click(".mp-rect button")
 
-    def advanced(self, label: str, value: str) -> None:
-        if not self.page.get_by_label(label, exact=True).is_visible():
-            self.page.locator("#advanced button").first.click()
-        self.page.get_by_label(label, exact=True).fill(value)
+    def feather(self, value: str) -> None:
+        self.page.locator("#advanced button").first.click()
+        self.page.fill("#feather :is(input, textarea)", value)
 
     @property
     def status(self):
@@ -176,7 +176,7 @@ class Visitor:
         self.done()
 
     def result(self) -> Image.Image:
-        self.page.wait_for_timeout(300)  # the file is written after the picture is shown
+        expect(self.page.locator("#download")).to_be_enabled(timeout=15_000)  # written after the picture is shown
         with self.page.expect_download() as waiting:
             self.page.click("#download")
         return Image.open(waiting.value.path())
@@ -207,9 +207,10 @@ def test_inpaint_shows_ten_scales_and_keeps_every_pixel_outside(visitor: Visitor
     photo = scenery(1600, 1200)
     visitor.opened(photo)
     visitor.stroke((0.35, 0.4), (0.55, 0.45), (0.5, 0.55))
-    visitor.advanced("Feather", "0")
+    visitor.feather("0")
     visitor.run()
-    assert visitor.page.evaluate("window.seen") == [f"running {n}" for n in range(1, 10)] + ["done 10"]
+    seen = [key for key in visitor.page.evaluate("window.seen") if key != "empty 0"]
+    assert seen == [f"running {n}" for n in range(1, 10)] + ["done 10"]
     result, mask = visitor.result(), visitor.mask()
     assert result.size == photo.size and mask.shape == (1200, 1600) and 0.005 < mask.mean() < 0.2
     before, after = np.asarray(photo), np.asarray(result.convert("RGB"))
@@ -238,6 +239,7 @@ def test_painted_mask_is_the_stroke_even_when_the_photo_is_turned(visitor: Visit
 def test_stop_in_the_middle_and_run_again(visitor: Visitor) -> None:
     visitor.opened(scenery(400, 300))
     visitor.stroke((0.3, 0.5), (0.7, 0.5))
+    visitor.page.locator("#candidates label", has_text="8").click()
     visitor.page.evaluate("() => { window.seen = []; window.stopAt = 'running 2'; }")
     visitor.page.click("#run")
     expect(visitor.status).to_contain_text("Stopped", timeout=10_000)
@@ -373,7 +375,7 @@ def test_two_visitors_get_their_own_results(browser: Browser, url: str) -> None:
     for visitor, photo in zip(visitors, photos, strict=True):
         visitor.opened(photo)
         visitor.rectangle(20, 20, 60, 60)
-        visitor.advanced("Feather", "0")
+        visitor.feather("0")
     for visitor in visitors:
         visitor.page.click("#run")
     for visitor, photo in zip(visitors, photos, strict=True):
@@ -392,6 +394,6 @@ def test_seed_is_shown_and_repeats_the_picture(visitor: Visitor) -> None:
     shown = re.search(r"seed (\d+)", visitor.status.inner_text())
     assert shown is not None
     visitor.page.click("#reuse")
-    expect(visitor.page.get_by_label("Seed", exact=True)).to_have_value(shown[1])
+    expect(visitor.page.locator("#seed :is(input, textarea)")).to_have_value(shown[1])
     visitor.run()
     assert np.array_equal(np.asarray(first), np.asarray(visitor.result()))
