@@ -1,4 +1,4 @@
-"""Pictures and masks on their way between the browser and the engine: parsing, encoding, and the HTML that shows them."""
+"""Pictures and masks between the browser and the engine: parsing, encoding, and the HTML that shows them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,28 @@ def data_uri(picture: Image.Image, quality: int = 90) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def thumb(picture: Image.Image) -> str:
+Box = tuple[float, float, float, float]
+
+
+def focus(mask: Image.Image | None) -> Box | None:
+    """Where to look in an edit: a box around the painted part, as shares of the picture; None is everywhere."""
+    bounds = mask.getbbox() if mask is not None else None
+    if mask is None or bounds is None:
+        return None
+    width, height = mask.size
+    side = min(1.6 * max(bounds[2] - bounds[0], bounds[3] - bounds[1]), width, height)
+    left = min(max((bounds[0] + bounds[2] - side) / 2, 0), width - side)
+    top = min(max((bounds[1] + bounds[3] - side) / 2, 0), height - side)
+    return left / width, top / height, (left + side) / width, (top + side) / height
+
+
+def thumb(picture: Image.Image, box: Box | None = None) -> str:
+    """A small copy for the strip, of the box that matters where there is one."""
+    if box is not None:
+        width, height = picture.size
+        left, top = int(box[0] * width), int(box[1] * height)
+        right, bottom = max(left + 1, round(box[2] * width)), max(top + 1, round(box[3] * height))
+        picture = picture.crop((left, top, right, bottom))
     return data_uri(shrink(picture, THUMB_SIDE), 80)
 
 

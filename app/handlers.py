@@ -26,7 +26,16 @@ from .session import Entry, Pictures, Session
 log = logging.getLogger(__name__)
 
 STOPS = {"layout": 0.0, "shape": 0.3, "texture": 0.5, "detail": 0.7}  # share of the scales that the source keeps
-RATIOS = {"1:1": 1.0, "4:3": 4 / 3, "3:2": 1.5, "16:9": 16 / 9, "21:9": 21 / 9, "3:4": 0.75, "2:3": 2 / 3, "9:16": 9 / 16}
+RATIOS = {
+    "1:1": 1.0,
+    "4:3": 4 / 3,
+    "3:2": 1.5,
+    "16:9": 16 / 9,
+    "21:9": 21 / 9,
+    "3:4": 0.75,
+    "2:3": 2 / 3,
+    "9:16": 9 / 16,
+}
 ANCHORS = {"centre": (0.5, 0.5), "left": (0.0, 0.5), "right": (1.0, 0.5), "top": (0.5, 0.0), "bottom": (0.5, 1.0)}
 NO_CLASS = -1
 _SAME = (gr.skip(), gr.skip(), gr.skip())
@@ -215,18 +224,19 @@ class Handlers:
         began = time.perf_counter()
         stage = canvas.Stage(engine.sides, "running")
         frames: list[list[str]] = []
+        focus = canvas.focus(request.mask)
         try:
             for frame in engine.run(request):
                 if frame.scale == 1:
                     stage.thumbs, frames = [], []
                 stage.pictures = [canvas.data_uri(picture) for picture in frame.previews]
-                stage.thumbs.append(canvas.thumb(frame.previews[0]))
+                stage.thumbs.append(canvas.thumb(frame.previews[0], focus))
                 frames.append(stage.pictures)
                 status = canvas.status_html(_progress(frame), "running")
                 if frame.result is None:
                     yield canvas.stage_html(stage), status, *_SAME
                     continue
-                entry = self._entry(session, model, engine, frame.result, frames)
+                entry = self._entry(session, model, engine, frame.result, frames, stage.thumbs)
                 words = f"Done in {time.perf_counter() - began:.1f} s · seed {frame.seed}"
                 status = canvas.status_html(words, "done", frame.result.notices)
                 waits = gr.update(interactive=False)  # until the file is written
@@ -240,7 +250,13 @@ class Handlers:
             raise toast(text) from error
 
     def _entry(
-        self, session: Session, model: str, engine: Engine, result: Result, frames: list[list[str]]
+        self,
+        session: Session,
+        model: str,
+        engine: Engine,
+        result: Result,
+        frames: list[list[str]],
+        thumbs: list[str | None],
     ) -> Entry:
         session.count += 1
         before = before_picture(result, engine.resolution)
@@ -250,6 +266,7 @@ class Handlers:
             model=model,
             sides=engine.sides,
             frames=frames,
+            thumbs=thumbs,
             before=None if before is None else canvas.data_uri(canvas.shrink(before, canvas.DISPLAY_SIDE)),
             sketch=len(frames) < len(engine.sides),
             pictures=[canvas.data_uri(canvas.shrink(image, canvas.DISPLAY_SIDE), 92) for image in result.images],

@@ -28,6 +28,7 @@ class Entry:
     frames: list[list[str]]
     before: str | None
     sketch: bool
+    thumbs: list[str | None] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)
     chosen: int = 0
     cover: str = ""
@@ -47,7 +48,7 @@ class Entry:
     def stage(self) -> canvas.Stage:
         frames = [scale[min(self.chosen, len(scale) - 1)] for scale in self.frames]
         return canvas.Stage(
-            self.sides, "done", self.pictures, list(frames), frames, self.before, self.chosen, self.sketch
+            self.sides, "done", self.pictures, self.thumbs, frames, self.before, self.chosen, self.sketch
         )
 
 

@@ -11,6 +11,7 @@ from var_core import MODELS
 from var_core.registry import is_on_disk
 
 from . import canvas
+from .api import add_api
 from .engines import Engines
 from .handlers import ANCHORS, NO_CLASS, RATIOS, Handlers
 from .session import HOURS, Session
@@ -26,24 +27,17 @@ MODES = [
 ]
 STRENGTHS = [("Layout", "layout"), ("Shape", "shape"), ("Texture", "texture"), ("Detail", "detail")]
 METHODS = [("Evidence", "evidence"), ("Requantize", "requantize"), ("Official", "official")]
-MASTHEAD = """<div class="masthead"><svg viewBox="0 0 38 38" aria-hidden="true" fill="currentColor">
-<rect x="1" y="1" width="36" height="36" rx="9" opacity=".16"/><rect x="6" y="6" width="12" height="12" rx="2.5"/>
-<rect x="20" y="6" width="5.4" height="5.4" rx="1.4" opacity=".8"/><rect x="26.6" y="6" width="5.4" height="5.4" rx="1.4" opacity=".8"/>
-<rect x="20" y="12.6" width="5.4" height="5.4" rx="1.4" opacity=".8"/><rect x="26.6" y="12.6" width="5.4" height="5.4" rx="1.4" opacity=".8"/>
-<g opacity=".55"><rect x="6" y="20" width="3.4" height="3.4" rx=".8"/><rect x="10.3" y="20" width="3.4" height="3.4" rx=".8"/>
-<rect x="14.6" y="20" width="3.4" height="3.4" rx=".8"/><rect x="6" y="24.3" width="3.4" height="3.4" rx=".8"/>
-<rect x="10.3" y="24.3" width="3.4" height="3.4" rx=".8"/><rect x="14.6" y="24.3" width="3.4" height="3.4" rx=".8"/>
-<rect x="6" y="28.6" width="3.4" height="3.4" rx=".8"/><rect x="10.3" y="28.6" width="3.4" height="3.4" rx=".8"/>
-<rect x="14.6" y="28.6" width="3.4" height="3.4" rx=".8"/></g></svg>
-<div><h1>Next-scale editor</h1><p>Paint over part of a photo and watch a model redraw it, coarse to fine, in ten steps.
-There are no text prompts: you choose where and, if you like, a class.</p></div></div>"""
-EXPLAIN = """<p class="for-inpaint"><b>Inpaint:</b> open a picture, paint over what should change, press Run. What you did not paint stays exactly as it is.</p>
-<p class="for-edit"><b>Change class:</b> paint over something and choose what it should become.</p>
-<p class="for-outpaint"><b>Outpaint:</b> extend a picture beyond its edges, to a new shape or by pixels. The original stays exactly as it is.</p>
-<p class="for-vary"><b>Vary:</b> keep the coarse scales of a picture and redraw the rest. No painting needed.</p>
-<p class="for-generate"><b>Generate:</b> a new picture from nothing but a class. No photo needed.</p>"""
-PICK = "element.addEventListener('click', (e) => { const b = e.target.closest('[data-entry]'); if (b) trigger('select', { entry: +b.dataset.entry }); });"
-HEAD = f"<style>{(HERE / 'page.css').read_text(encoding='utf-8')}</style>"
+PICK = """element.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-entry]');
+  if (button) trigger('select', { entry: +button.dataset.entry });
+});"""
+
+
+def _asset(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+HEAD = f"<style>{_asset('page.css')}</style>"
 
 
 def theme() -> gr.themes.Base:
@@ -74,21 +68,25 @@ def build(engines: Engines) -> gr.Blocks:
         title="Next-scale editor", delete_cache=(3600, 3600), analytics_enabled=False, fill_width=True
     ) as page:
         session = gr.State(Session(), time_to_live=HOURS * 3600)
-        gr.HTML(MASTHEAD, elem_id="head", apply_default_css=False)
+        gr.HTML(_asset("masthead.html"), elem_id="head", apply_default_css=False)
         with gr.Row(elem_id="modes"):
             mode = gr.Radio(MODES, value="inpaint", show_label=False, container=False, elem_id="mode", label="Mode")
-            gr.HTML(EXPLAIN, elem_id="explain", apply_default_css=False)
+            gr.HTML(_asset("modes.html"), elem_id="explain", apply_default_css=False)
         with gr.Row(elem_id="work", equal_height=False):
             with gr.Column(elem_id="panel", min_width=0):
                 controls = {"mode": mode} | _controls(engines.default)
                 with gr.Row(elem_id="go"):
                     run = gr.Button("Run", variant="primary", elem_id="run")
                     stop = gr.Button("Stop", variant="stop", elem_id="stop")
-                gr.HTML("<span><kbd>Ctrl</kbd> <kbd>Enter</kbd> runs, <kbd>Esc</kbd> stops</span>", elem_id="keys", apply_default_css=False)
+                gr.HTML(
+                    "<span><kbd>Ctrl</kbd> <kbd>Enter</kbd> runs, <kbd>Esc</kbd> stops</span>",
+                    elem_id="keys",
+                    apply_default_css=False,
+                )
             with gr.Column(elem_id="source", min_width=0):
                 painter = gr.HTML(
-                    html_template=(HERE / "painter.html").read_text(encoding="utf-8"),
-                    js_on_load=(HERE / "painter.js").read_text(encoding="utf-8"),
+                    html_template=_asset("painter.html"),
+                    js_on_load=_asset("painter.js"),
                     elem_id="painter",
                     apply_default_css=False,
                 )
@@ -96,7 +94,7 @@ def build(engines: Engines) -> gr.Blocks:
                 status = gr.HTML(canvas.status_html("Ready"), elem_id="status", apply_default_css=False)
                 stage = gr.HTML(
                     canvas.stage_html(canvas.Stage(SIDES)),
-                    js_on_load=(HERE / "stage.js").read_text(encoding="utf-8"),
+                    js_on_load=_asset("stage.js"),
                     elem_id="stage",
                     apply_default_css=False,
                 )
@@ -115,6 +113,7 @@ def build(engines: Engines) -> gr.Blocks:
         parts = {"session": session, "painter": painter, "stage": stage, "status": status, "history": history}
         buttons = {"run": run, "stop": stop, "download": download, "use": use, "reuse": reuse}
         _wire_runs(handlers, controls, hidden, parts, buttons)
+        add_api(handlers, session)
         _wire_rest(page, handlers, controls, hidden, parts, buttons)
     return page
 
@@ -139,6 +138,7 @@ def _wire_runs(handlers: Handlers, controls: dict, hidden: dict, parts: dict, bu
         [hidden["point"], parts["session"], *values],
         outputs,
         js="(...v) => window.page.branch(v)",
+        api_name="page_branch",
         **_ENGINE,
     )
     for event in (ran, branched):
@@ -150,9 +150,7 @@ def _wire_runs(handlers: Handlers, controls: dict, hidden: dict, parts: dict, bu
     )  # fmt: skip
 
 
-def _wire_rest(
-    page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict, parts: dict, buttons: dict
-) -> None:
+def _wire_rest(page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict, parts: dict, buttons: dict) -> None:
     """Uploads, looking at results, and the model's own settings."""
     painter, stage, session = parts["painter"], parts["stage"], parts["session"]
     painter.upload(
