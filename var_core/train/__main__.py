@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--small-share", type=float, default=TokenizerTraining().small_share, help="share of the run at half size"
     )
     var = stages.add_parser("transformer", help="train the transformer on a tokenizer run")
-    _common(var, batch=16, rate=1e-3)
+    _common(var, batch=TransformerTraining().batch, rate=1e-3)
     var.add_argument("--tokenizer", required=True, type=Path, help="folder of the tokenizer run")
     var.add_argument("--depth", type=int, default=8)
     var.add_argument("--width", type=int, default=256)
@@ -68,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     var.add_argument(
         "--short-share", type=float, default=TransformerTraining().short_share, help="share of short batches"
     )
+    var.add_argument("--compile", action="store_true", help="torch.compile: slow to start, about twice as fast after")
     export = stages.add_parser("export", help="write the model file of two runs")
     export.add_argument("--tokenizer", required=True, type=Path)
     export.add_argument("--transformer", required=True, type=Path)
@@ -96,7 +97,9 @@ def _run(args: argparse.Namespace) -> dict:
             batch=args.batch, peak_rate=args.rate, variants=args.variants, short_share=args.short_share, seed=args.seed
         )
         sizes = {"depth": args.depth, "width": args.width, "heads": args.heads}
-        return train_transformer(args.tokenizer, choices, args.data, args.out, **sizes, **length, **where)
+        return train_transformer(
+            args.tokenizer, choices, args.data, args.out, **sizes, **length, **where, compiled=args.compile
+        )
     config = TokenizerConfig(
         sides=args.sides, channels=args.channels, multipliers=args.multipliers, residual_blocks=args.blocks,
         code_dim=args.code_dim, vocab_size=args.vocab,

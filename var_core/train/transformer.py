@@ -7,6 +7,7 @@ decide layout, colour and class, and cost a fraction of the whole pyramid; the r
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,13 +31,13 @@ from .tokenizer import to_model
 class TransformerTraining:
     """Choices of a run. `batch` counts pictures of full batches; short ones hold as many tokens."""
 
-    batch: int = 16
+    batch: int = 8
     peak_rate: float = 1e-3
     decay: float = 0.999
     weight_decay: float = 0.05
     label_drop: float = 0.1
     drop_path: float = 0.03
-    variants: int = 4  # cached crops of each picture
+    variants: int = 2  # cached crops of each picture
     short_scales: int = 7  # short batches hold this many scales
     short_share: float = 0.6  # of all steps
     balance: float = 0.7
@@ -73,7 +74,8 @@ def initialise(transformer: Transformer) -> None:
 def token_cache(
     tokenizer: Tokenizer, pictures: Pictures, variants: int, path: Path, device: torch.device
 ) -> np.ndarray:
-    """(n, variants, L) uint16 token ids of random crops (the centre square for one variant), kept on disk."""
+    """(n, variants, L) uint16 token ids of random crops, kept on disk; for one variant the centre square, in
+    float32 (validation)."""
     if path.exists():
         cached = np.load(path, mmap_mode=None)
         if cached.shape == (len(pictures), variants, tokenizer.scales.total):
@@ -88,30 +90,32 @@ def token_cache(
             single = variants == 1
             crops = [pictures.centre(i, size) if single else pictures.crop(i, size, rng) for i in part]
             image = to_model(np.ascontiguousarray(np.stack(crops).transpose(0, 3, 1, 2)), device)
-            tokens = torch.cat(tokenizer.encode(image), dim=1)
+            with torch.autocast(device.type, torch.bfloat16, enabled=variants > 1):
+                features = tokenizer.quant_conv(tokenizer.encoder(image)).float()
+            tokens = torch.cat(tokenizer.quantize(features)[0], dim=1)
             out[at : at + len(part), variant] = tokens.cpu().numpy().astype(np.uint16)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, out)
     return out
 
 
-def split_scales(transformer: Transformer, flat: Tensor, count: int) -> list[Tensor]:
+def split_scales(tokenizer: Tokenizer, flat: Tensor, count: int) -> list[Tensor]:
     """(b, L) token ids -> the first `count` scales, each (b, l)."""
-    return [flat[:, start:stop] for start, stop in transformer.scales.spans[:count]]
+    return [flat[:, start:stop] for start, stop in tokenizer.scales.spans[:count]]
 
 
 def scale_losses(
-    transformer: Transformer, tokenizer: Tokenizer, labels: Tensor, flat: Tensor, count: int
+    forward: Callable[[Tensor, Tensor], Tensor], tokenizer: Tokenizer, labels: Tensor, flat: Tensor, count: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mean cross-entropy over the tokens of the first `count` scales, and (count,) losses and accuracies per scale."""
-    tokens = split_scales(transformer, flat, count)
+    tokens = split_scales(tokenizer, flat, count)
     with torch.no_grad(), torch.autocast(flat.device.type, enabled=False):
         inputs = tokenizer.teacher_inputs(tokens)
-    logits = transformer(labels, inputs)
+    logits = forward(labels, inputs)
     target = torch.cat(tokens, dim=1)
     each = F.cross_entropy(logits.transpose(1, 2), target, reduction="none")  # (b, L')
     hit = (logits.argmax(-1) == target).float()
-    spans = transformer.scales.spans[:count]
+    spans = tokenizer.scales.spans[:count]
     losses = torch.stack([each[:, a:b].mean() for a, b in spans])
     accuracies = torch.stack([hit[:, a:b].mean() for a, b in spans])
     return each.mean(), losses.detach(), accuracies
@@ -142,6 +146,7 @@ def train_transformer(
     max_minutes: float | None = None,
     device: str = "cpu",
     bfloat16: bool = True,
+    compiled: bool = False,
 ) -> dict[str, float]:
     """Train on the tokens of `tokenizer_run`; the length of the run is given as for `train_tokenizer`."""
     where = torch.device(device)
@@ -177,6 +182,7 @@ def train_transformer(
         optimizer.load_state_dict(saved["optimizer"])
         step, spent = saved["step"], saved["minutes"]
         restore_random_state(rng, saved["random"])
+    forward = torch.compile(transformer, dynamic=False) if compiled else transformer
     clock, log = Clock(steps, minutes, max_minutes, spent), Log(out / "log.csv")
 
     def save() -> None:
@@ -208,7 +214,7 @@ def train_transformer(
             group["lr"] = rate
         transformer.train()
         with torch.autocast(where.type, torch.bfloat16, enabled=bfloat16):
-            loss, _, _ = scale_losses(transformer, tokenizer, torch.from_numpy(labels).to(where), flat, use)
+            loss, _, _ = scale_losses(forward, tokenizer, torch.from_numpy(labels).to(where), flat, use)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(transformer.parameters(), 2.0)
