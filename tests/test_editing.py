@@ -196,13 +196,14 @@ def test_colour_match_mends_a_cast_and_is_limited() -> None:
     known.paste(0, (20, 20, 44, 44))
     shifted = np.asarray(picture).astype(int) + np.array([12, -8, 5])
     cast = Image.fromarray(shifted.clip(0, 255).astype(np.uint8))
-    fixed = np.asarray(editing.color_match(cast, picture, known)).astype(int)
+    fixed = np.asarray(editing.apply_tone(cast, editing.measure_tone(cast, picture, known))).astype(int)
     assert np.abs(fixed - np.asarray(picture)).mean() < 1
     white = Image.new("RGB", (64, 64), "white")
-    pulled = np.asarray(editing.color_match(white, Image.new("RGB", (64, 64)), known))
+    pulled = np.asarray(editing.apply_tone(white, editing.measure_tone(white, Image.new("RGB", (64, 64)), known)))
     assert pulled.min() >= 255 - 0.15 * 255 - 1
     nothing = Image.new("L", (64, 64))
-    assert editing.color_match(cast, picture, nothing).tobytes() == cast.tobytes()
+    unmoved = editing.apply_tone(cast, editing.measure_tone(cast, picture, nothing))
+    assert unmoved.tobytes() == cast.tobytes()
 
 
 def test_crops_repeat_the_edge_where_they_stick_out() -> None:

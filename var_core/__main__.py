@@ -1,4 +1,4 @@
-"""python -m var_core generate | inpaint | edit | outpaint | vary | models
+"""python -m var_core generate | inpaint | edit | outpaint | vary | replay | models
 
 Exit codes: 0 done, 1 could not be done (one sentence on standard error), 2 wrong usage.
 """
@@ -12,10 +12,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from . import recipe
 from .checkpoints import load_model, load_official, save_model
 from .editing import outpaint_amounts
 from .engine import EditRequest, Engine, Result
-from .images import open_image, open_mask
+from .images import open_image, open_mask, save_png
 from .registry import MODELS, download, is_on_disk
 
 ANCHORS = {"center": (0.5, 0.5), "left": (0.0, 0.5), "right": (1.0, 0.5), "top": (0.5, 0.0), "bottom": (0.5, 1.0)}
@@ -83,6 +84,12 @@ def build_parser() -> argparse.ArgumentParser:
     vary = commands.add_parser("vary", help="keep the first scales of a picture, re-imagine the rest")
     _add_common(vary)
     _add_edit(vary)
+    again = commands.add_parser("replay", help="draw a saved picture again from its recipe, without sampling")
+    again.add_argument("image", type=Path, help="PNG written by this editor")
+    again.add_argument("--model", default=None, help="default: the model that the recipe names")
+    again.add_argument("--out", type=Path, default=Path("replay.png"))
+    again.add_argument("--device")
+    again.add_argument("--quiet", action="store_true")
     models = commands.add_parser("models", help="list, download, convert and verify models")
     actions = models.add_subparsers(dest="action")
     actions.add_parser("list", help="all registered models").add_argument("--json", action="store_true")
@@ -177,6 +184,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if args.command == "models":
             _models(args)
+            return 0
+        if args.command == "replay":
+            picture = Engine.load(args.model or recipe.read(args.image).model, args.device).replay(args.image)
+            save_png(picture, args.out)
+            print(args.out)
             return 0
         answer = _work(args)
     except (ValueError, OSError) as error:

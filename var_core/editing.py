@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 Box = tuple[int, int, int, int]
+Tone = tuple[tuple[float, float, float], tuple[float, float, float]]  # gain, bias per channel
 Fill = Literal["telea", "navier-stokes", "mean", "none"]
 _LABEL_SIDE = 512  # connected regions are found on a copy of at most this side
 
@@ -293,20 +294,35 @@ def composite_alpha(mask: Image.Image, feather: int) -> Image.Image:
     return Image.fromarray(out)
 
 
-def color_match(generated: Image.Image, original: Image.Image, known: Image.Image, limit: float = 0.15) -> Image.Image:
+def window_alpha(window: Window, alpha: Image.Image, feather: int) -> Image.Image:
+    """The composite mask of one window, its box's size: its own pixels and their fade, never beyond `alpha`, the
+    mask of the whole picture. So a later window leaves what an earlier one made, but for the fade."""
+    left, top, right, bottom = window.box
+    limit = np.asarray(alpha.crop((left, top, right, bottom)))
+    return Image.fromarray(np.minimum(np.asarray(composite_alpha(window.mask, feather)), limit))
+
+
+def measure_tone(generated: Image.Image, original: Image.Image, known: Image.Image, limit: float = 0.15) -> Tone:
     """Gain and bias per channel that bring the generated picture to the original where `known` is 255.
 
     Gains stay within 1 +- limit, biases within +- limit * 255; without known pixels nothing changes.
     """
     where = np.asarray(known.convert("L")) > 127
     if where.sum() < 64:
-        return generated
+        return (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
     made, real = np.asarray(generated, dtype=np.float32), np.asarray(original, dtype=np.float32)
     inside, outside = made[where], real[where]
     spread = inside.std(axis=0)
     gain = np.where(spread > 1, outside.std(axis=0) / np.maximum(spread, 1), 1).clip(1 - limit, 1 + limit)
     bias = (outside.mean(axis=0) - gain * inside.mean(axis=0)).clip(-limit * 255, limit * 255)
-    return Image.fromarray((made * gain + bias).round().clip(0, 255).astype(np.uint8))
+    red, green, blue = (float(value) for value in gain)
+    return (red, green, blue), (float(bias[0]), float(bias[1]), float(bias[2]))
+
+
+def apply_tone(picture: Image.Image, tone: Tone) -> Image.Image:
+    """The picture with a gain and a bias per channel."""
+    gain, bias = (np.array(part, dtype=np.float32) for part in tone)
+    return Image.fromarray((np.asarray(picture, dtype=np.float32) * gain + bias).round().clip(0, 255).astype(np.uint8))
 
 
 def composite(picture: Image.Image, patch: Image.Image, box: Box, alpha: Image.Image) -> Image.Image:

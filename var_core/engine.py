@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import threading
 import time
@@ -16,19 +15,13 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from . import editing
+from . import editing, recipe
 from .checkpoints import Model
 from .images import save_png
-from .preview import preview
+from .preview import View, preview, small
 from .registry import open_model
-from .request import EditRequest, Frame, Result
+from .request import EditRequest, Frame, Pass, Result, Tone
 from .sampler import Known, SampleOptions, ScaleStep, sample
-
-_RECIPE_FIELDS = (
-    "task", "label", "candidates", "guidance", "top_k", "top_p", "smooth", "start_scale", "method", "context",
-    "feather", "color_match", "outpaint",
-)  # fmt: skip
-_PREVIEW_SIDE = 512  # long side of preview pictures, pixels
 
 
 @dataclass
@@ -38,29 +31,8 @@ class _Job:
     pictures: list[Image.Image]
     windows: list[editing.Window | None]  # None: the whole picture is the model's own square
     alpha: Image.Image | None
+    feather: int = 0
     notices: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _View:
-    """Display geometry of one window: a small copy of each picture, the window's box and alpha in it."""
-
-    bases: list[Image.Image]
-    box: tuple[int, int, int, int]
-    alpha: Image.Image | None
-
-    def show(self, patches: list[Image.Image]) -> list[Image.Image]:
-        if self.alpha is None:
-            return patches
-        left, top, right, bottom = self.box
-        out = []
-        for base, patch in zip(self.bases, patches, strict=True):
-            picture = base.copy()
-            picture.paste(
-                patch.resize((right - left, bottom - top), Image.Resampling.BILINEAR), (left, top), self.alpha
-            )
-            out.append(picture)
-        return out
 
 
 class Engine:
@@ -171,13 +143,17 @@ class Engine:
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
         label = self.label_index(spec.label)
         job = self._plan(spec)
-        done: list[list[Tensor]] = []
+        source = job.pictures[0] if job.alpha is not None else None
+        done: list[Pass] = []
         timeline: list[Image.Image] = []
         likelihood = np.zeros(request.candidates)
         count = len(self.sides) if request.stop_scale is None else min(request.stop_scale, len(self.sides))
         last_scale = count - 1
         for number, window in enumerate(job.windows):
-            view = _view(job, window)
+            alpha = None
+            if window is not None and job.alpha is not None:
+                alpha = editing.window_alpha(window, job.alpha, job.feather)
+            view = View.of(job.pictures, window.box if window is not None else None, alpha)
             prefix = (
                 [t[request.base_index : request.base_index + 1] for t in base_tokens[number]] if base_tokens else None
             )
@@ -191,40 +167,70 @@ class Engine:
                     if step is None:
                         break
                     final = step.k == last_scale
-                    pixels = (
-                        self.tokenizer_decode(step.canvas) if final else preview(self.tokenizer, step.canvas, step.k)
-                    )
-                tokens.append(step.tokens.cpu())
+                    tokens.append(step.tokens.cpu())
+                    pixels = self._final(tokens, step) if final else preview(self.tokenizer, step.canvas, step.k)
                 if step.log_likelihood is not None:
                     likelihood += step.log_likelihood.float().cpu().numpy()
                 patches = _pictures(pixels)
                 if final:
-                    self._paste(spec, job, window, patches)
-                    done.append(tokens)
-                shown = [_small(p) for p in job.pictures] if final and window is not None else view.show(patches)
+                    tones = self._paste(spec, job, window, alpha, patches)
+                    mixed = step.canvas.cpu() if step.mixed else None
+                    done.append(Pass(tokens, mixed, window.box if window is not None else None, alpha, tones))
+                shown = [small(p) for p in job.pictures] if final and window is not None else view.show(patches)
                 if number == len(job.windows) - 1:
                     timeline.append(shown[0])
                 seconds = time.perf_counter() - began
                 result = None
                 if final and number == len(job.windows) - 1:
                     images = job.pictures if window is not None else patches
-                    stored = replace(request, seed=seed)
                     result = Result(
-                        images, seed, done, job.alpha, tuple(job.notices), stored, timeline, seconds, tuple(likelihood)
+                        images=images,
+                        seed=seed,
+                        passes=done,
+                        source=source,
+                        alpha=job.alpha,
+                        notices=tuple(job.notices),
+                        request=replace(spec, seed=seed),
+                        previews=timeline,
+                        seconds=seconds,
+                        likelihood=tuple(likelihood),
                     )
                 yield Frame(step.k + 1, count, number + 1, len(job.windows), shown, seconds, seed, result)
 
     def save(self, result: Result, path: str | Path, index: int = 0) -> None:
         """Write one picture as PNG: its pixels and, in a text chunk, how it was made."""
-        request = result.request
-        recipe = {name: getattr(request, name) for name in _RECIPE_FIELDS}
-        recipe |= {"model": self.name, "seed": result.seed, "candidate": index}
-        save_png(result.images[index], path, {"var-editor": json.dumps(recipe)})
+        save_png(result.images[index], path, {recipe.KEY: recipe.write(result, index, self.name)})
+
+    def replay(self, path: str | Path) -> Image.Image:
+        """The picture of a saved PNG again, from its tokens, without sampling. ValueError if it has no recipe."""
+        again = recipe.read(path)
+        if again.model != self.name:
+            raise ValueError(f"this picture was made with {again.model}, but {self.name} is loaded: load that model")
+        picture = again.picture
+        for done in again.passes:
+            with self._lock:
+                patch = _pictures(self._redraw(done.tokens, done.canvas))[0]
+            if done.box is None or done.alpha is None:
+                picture = patch
+            else:
+                picture = _blend(picture, patch, done.box, done.alpha, done.tones[0])
+        return picture
 
     @torch.inference_mode()
-    def tokenizer_decode(self, canvas: Tensor) -> Tensor:
-        """(b, c, h, w) -> (b, 3, H, W) in [-1, 1]."""
-        return self.tokenizer.decode(canvas)
+    def _redraw(self, tokens: list[Tensor], canvas: Tensor | None) -> Tensor:
+        """Tokens (1, l) of every scale, or a stored canvas -> (1, 3, H, W) in [-1, 1]."""
+        if canvas is None:
+            canvas = self.tokenizer.canvases([t.to(self.device) for t in tokens])[-1]
+        return self.tokenizer.decode(canvas.to(self.device))
+
+    def _final(self, tokens: list[Tensor], step: ScaleStep) -> Tensor:
+        """The finished pixels, each candidate by itself and from its tokens: the very path of `replay`, since
+        batches of another size round differently."""
+        many = range(step.canvas.shape[0])
+        mixed = step.canvas if step.mixed else None
+        return torch.cat(
+            [self._redraw([t[i : i + 1] for t in tokens], None if mixed is None else mixed[i : i + 1]) for i in many]
+        )
 
     def _branch(self, request: EditRequest) -> tuple[EditRequest, list[list[Tensor]]]:
         """The base's own request with this one's start scale, and the base's tokens."""
@@ -236,11 +242,12 @@ class Engine:
             )
         if any(len(tokens) < request.start_scale for tokens in base.tokens):
             raise ValueError(f"the result ends at scale {len(base.tokens[0])}: branch from an earlier one")
-        spec = base.request
-        while spec.task == "branch" and spec.base is not None:
-            spec = spec.base.request
         spec = replace(
-            spec, start_scale=request.start_scale, candidates=request.candidates, stop_scale=request.stop_scale
+            base.request,
+            start_scale=request.start_scale,
+            candidates=request.candidates,
+            stop_scale=request.stop_scale,
+            smooth=request.smooth,
         )
         if request.label is not None:
             spec = replace(spec, label=request.label)
@@ -258,7 +265,7 @@ class Engine:
             left, top = (picture.width - side) // 2, (picture.height - side) // 2
             square = editing.crop(picture, (left, top, left + side, top + side), self.resolution)
             notices = [] if picture.width == picture.height else ["The picture was cropped to its centre square."]
-            return _Job([square for _ in many], [None], None, notices)
+            return _Job([square for _ in many], [None], None, notices=notices)
         if request.task == "outpaint":
             size, windows = editing.plan_outpaint(picture.size, *request.outpaint, self.resolution)
             canvas, mask = editing.outpaint_canvas(picture, *request.outpaint)
@@ -268,7 +275,7 @@ class Engine:
             canvas, mask = picture, _fit_mask(request.mask, picture.size)
             windows = editing.plan_windows(mask, self.resolution, request.context)
         feather = self._feather(request, mask)
-        return _Job([canvas for _ in many], list(windows), editing.composite_alpha(mask, feather))
+        return _Job([canvas for _ in many], list(windows), editing.composite_alpha(mask, feather), feather)
 
     def _feather(self, request: EditRequest, mask: Image.Image) -> int:
         if request.feather is not None:
@@ -336,20 +343,33 @@ class Engine:
         )
 
     def _paste(
-        self, request: EditRequest, job: _Job, window: editing.Window | None, patches: list[Image.Image]
-    ) -> None:
+        self,
+        request: EditRequest,
+        job: _Job,
+        window: editing.Window | None,
+        alpha: Image.Image | None,
+        patches: list[Image.Image],
+    ) -> tuple[Tone, ...]:
         """Blend each candidate's patch into its picture; pixels where the alpha is 0 stay as they are."""
-        if window is None or job.alpha is None:
-            return
-        left, top, right, bottom = window.box
-        alpha = job.alpha.crop((left, top, right, bottom))
-        side = right - left
+        if window is None or alpha is None:
+            return ()
+        side = window.box[2] - window.box[0]
+        tones = []
         for i, patch in enumerate(patches):
-            patch = patch.resize((side, side), Image.Resampling.LANCZOS)
+            tone: Tone = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
             if request.color_match:
-                original = editing.crop(job.pictures[i], window.box, side)
-                patch = editing.color_match(patch, original, ImageOps.invert(window.mask))
-            job.pictures[i] = editing.composite(job.pictures[i], patch, window.box, alpha)
+                original = editing.crop(job.pictures[i], window.box, self.resolution)
+                known = window.mask.resize(patch.size, Image.Resampling.BOX)
+                tone = editing.measure_tone(patch, original, ImageOps.invert(editing.binary(known, above=0)))
+            job.pictures[i] = _blend(job.pictures[i], patch, window.box, alpha, tone)
+            tones.append(tone)
+        assert alpha.size == (side, side)
+        return tuple(tones)
+
+
+def _blend(picture: Image.Image, patch: Image.Image, box: editing.Box, alpha: Image.Image, tone: Tone) -> Image.Image:
+    patch = editing.apply_tone(patch, tone).resize(alpha.size, Image.Resampling.LANCZOS)
+    return editing.composite(picture, patch, box, alpha)
 
 
 def _fit_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -361,23 +381,3 @@ def _pictures(pixels: Tensor) -> list[Image.Image]:
     """(b, 3, H, W) in [-1, 1] -> RGB pictures."""
     array = ((pixels + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(picture) for picture in array]
-
-
-def _small(picture: Image.Image) -> Image.Image:
-    scale = _PREVIEW_SIDE / max(picture.size)
-    if scale >= 1:
-        return picture
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-
-
-def _view(job: _Job, window: editing.Window | None) -> _View:
-    if window is None or job.alpha is None:
-        return _View(job.pictures, (0, 0, 0, 0), None)
-    first = _small(job.pictures[0])
-    bases = [first if p is job.pictures[0] else _small(p) for p in job.pictures]
-    scale = first.width / job.pictures[0].width
-    left, top, right, bottom = (round(edge * scale) for edge in window.box)
-    right, bottom = max(right, left + 1), max(bottom, top + 1)
-    alpha = job.alpha.crop(window.box).resize((right - left, bottom - top), Image.Resampling.BOX)
-    return _View(bases, (left, top, right, bottom), alpha)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 Task = Literal["generate", "inpaint", "edit", "outpaint", "vary", "branch"]
 Method = Literal["evidence", "requantize", "official"]
+Tone = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,18 +86,38 @@ class EditRequest:
 
 
 @dataclass(frozen=True)
+class Pass:
+    """What one window did, enough to do it again without sampling. `tokens[k]` is (candidates, l); `canvas`
+    (candidates, c, h, w) only where codes were mixed and tokens do not say it all. `tones` are gain and bias per
+    channel, one pair a candidate. `box` and `alpha` are None where the whole picture is the model's square."""
+
+    tokens: list[Tensor]
+    canvas: Tensor | None = None
+    box: tuple[int, int, int, int] | None = None
+    alpha: Image.Image | None = None
+    tones: tuple[Tone, ...] = ()
+
+
+@dataclass(frozen=True)
 class Result:
-    """A finished job. `tokens[window][k]` is (candidates, l); `alpha` the composite mask (None: all new)."""
+    """A finished job. `alpha` is the composite mask of the whole picture (None: all of it is new); `source` the
+    picture that was painted into. A branch keeps the request of the job it branched from."""
 
     images: list[Image.Image]
     seed: int
-    tokens: list[list[Tensor]]
+    passes: list[Pass]
+    source: Image.Image | None
     alpha: Image.Image | None
     notices: tuple[str, ...]
     request: EditRequest
     previews: list[Image.Image]  # per scale, first candidate, last window
     seconds: float = 0.0
     likelihood: tuple[float, ...] = ()  # per candidate: log-likelihood of what the model drew
+
+    @property
+    def tokens(self) -> list[list[Tensor]]:
+        """Per window, per scale: (candidates, l)."""
+        return [done.tokens for done in self.passes]
 
 
 @dataclass(frozen=True)

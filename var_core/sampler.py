@@ -68,6 +68,7 @@ class ScaleStep:
     drawn: Tensor  # (l,) bool
     proposal: Tensor | None = None
     logits: Tensor | None = None
+    mixed: bool = False  # smooth codes: the tokens alone do not say the canvas
     log_likelihood: Tensor | None = None  # (b,) of the drawn tokens under the guided model
 
 
@@ -243,7 +244,7 @@ def sample(
         canvas = canvas + tokenizer.enlarge(codes, k)
         if k + 1 < len(scales):
             inputs.append(tokenizer.shrink(canvas, k + 1))
-        yield ScaleStep(k, scales.sides[k], tokens, canvas, drawn, proposal, logits, likelihood)
+        yield ScaleStep(k, scales.sides[k], tokens, canvas, drawn, proposal, logits, options.smooth, likelihood)
 
 
 def _run(
