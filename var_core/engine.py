@@ -18,6 +18,7 @@ from torch import Tensor
 from . import editing, recipe
 from .checkpoints import Model
 from .images import save_png
+from .memory import keep_freed_memory
 from .preview import View, preview, small
 from .registry import open_model
 from .request import EditRequest, Frame, Pass, Result, Tone
@@ -51,6 +52,7 @@ class Engine:
     ) -> Engine:
         """Load a registered model or a file. device: default the GPU if there is one; dtype: of the large
         matrices and convolutions, default float32."""
+        keep_freed_memory()
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         engine = cls(open_model(name_or_path), device)
         if dtype is not None:

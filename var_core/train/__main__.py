@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 
 from ..checkpoints import Model, config_from, save_model
+from ..memory import keep_freed_memory
 from ..tokenizer import TokenizerConfig
 from ..transformer import Transformer, TransformerConfig
-from .run import load_state
+from .run import Length, load_state
 from .tokenizer import TokenizerTraining, train_tokenizer
 from .transformer import TransformerTraining, load_tokenizer, train_transformer
 
@@ -32,6 +33,7 @@ def _common(parser: argparse.ArgumentParser, batch: int, rate: float) -> None:
     parser.add_argument(
         "--max-minutes", type=float, help="stop after this many minutes; the same command goes on later"
     )
+    parser.add_argument("--max-steps", type=int, help="the same in steps")
     parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--rate", type=float, default=rate, help="peak learning rate (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
@@ -79,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
+    keep_freed_memory()
     try:
         print(json.dumps(_run(args)))
     except (ValueError, OSError) as error:
@@ -90,16 +93,14 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> dict:
     if args.stage == "export":
         return export(args.tokenizer, args.transformer, args.out, args.licence)
-    length = {"steps": args.steps, "minutes": args.minutes, "max_minutes": args.max_minutes}
-    where = {"device": args.device, "bfloat16": not args.float32}
+    length = Length(steps=args.steps, minutes=args.minutes, max_minutes=args.max_minutes, max_steps=args.max_steps)
+    where = {"length": length, "device": args.device, "bfloat16": not args.float32}
     if args.stage == "transformer":
         choices = TransformerTraining(
             batch=args.batch, peak_rate=args.rate, variants=args.variants, short_share=args.short_share, seed=args.seed
         )
         sizes = {"depth": args.depth, "width": args.width, "heads": args.heads}
-        return train_transformer(
-            args.tokenizer, choices, args.data, args.out, **sizes, **length, **where, compiled=args.compile
-        )
+        return train_transformer(args.tokenizer, choices, args.data, args.out, **sizes, **where, compiled=args.compile)
     config = TokenizerConfig(
         sides=args.sides, channels=args.channels, multipliers=args.multipliers, residual_blocks=args.blocks,
         code_dim=args.code_dim, vocab_size=args.vocab,
@@ -107,7 +108,7 @@ def _run(args: argparse.Namespace) -> dict:
     training = TokenizerTraining(
         batch=args.batch, peak_rate=args.rate, warmup_steps=args.warmup, small_share=args.small_share, seed=args.seed
     )
-    return train_tokenizer(config, training, args.data, args.out, **length, **where)
+    return train_tokenizer(config, training, args.data, args.out, **where)
 
 
 def export(tokenizer_run: Path, transformer_run: Path, out: Path, licence: str) -> dict:

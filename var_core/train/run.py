@@ -7,6 +7,7 @@ import csv
 import math
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -32,14 +33,28 @@ class Average(Generic[Trained]):
         torch._foreach_lerp_(own, new, 1 - decay)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Length:
+    """How long a run is: `steps` in all (then a cut run equals an uncut one) or `minutes` in all; and where this
+    piece of it ends, `max_minutes` or `max_steps` from its start. ValueError unless one total is given."""
+
+    steps: int | None = None
+    minutes: float | None = None
+    max_minutes: float | None = None
+    max_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.minutes is None):
+            raise ValueError("give the length of the run either in steps or in minutes")
+
+
 class Clock:
     """Progress of a run in [0, 1]: by steps where a number is given, else by time over all its pieces."""
 
-    def __init__(
-        self, total_steps: int | None, total_minutes: float | None, piece_minutes: float | None, spent: float
-    ) -> None:
-        self.total_steps, self.total_minutes = total_steps, total_minutes
-        self.piece_minutes, self.spent = piece_minutes, spent
+    def __init__(self, length: Length, spent: float, step: int) -> None:
+        self.total_steps, self.total_minutes = length.steps, length.minutes
+        self.piece_minutes, self.spent = length.max_minutes, spent
+        self.last_step = None if length.max_steps is None else step + length.max_steps
         self.began = time.monotonic()
 
     @property
@@ -56,7 +71,9 @@ class Clock:
     def finished(self, step: int) -> bool:
         return self.progress(step) >= 1
 
-    def piece_over(self) -> bool:
+    def piece_over(self, step: int) -> bool:
+        if self.last_step is not None and step >= self.last_step:
+            return True
         return self.piece_minutes is not None and (time.monotonic() - self.began) / 60 >= self.piece_minutes
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ..tokenizer import Refine, Tokenizer, TokenizerConfig
 from .data import Pictures, load_pictures
-from .run import Average, Clock, Log, learning_rate, load_state, random_state, restore_random_state, save_state
+from .run import Average, Clock, Length, Log, learning_rate, load_state, random_state, restore_random_state, save_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,14 +147,12 @@ def train_tokenizer(
     data: str | Path,
     out: Path,
     *,
-    steps: int | None = None,
-    minutes: float | None = None,
-    max_minutes: float | None = None,
+    length: Length,
     device: str = "cpu",
     bfloat16: bool = True,
 ) -> dict[str, float]:
-    """Train until `steps`, or for `minutes` in all with a schedule tied to time; `max_minutes` cuts a piece off,
-    and the next call with the same `out` goes on. Returns the last validation figures."""
+    """Train for `length`; the next call with the same `out` goes on where a piece ended. Returns the last
+    validation figures."""
     where = torch.device(device)
     train, val = load_pictures(data, "train", config.resolution), load_pictures(data, "val", config.resolution)
     weights = train.weights(training.balance)
@@ -174,7 +172,7 @@ def train_tokenizer(
         used.copy_(saved["used"])
         step, spent = saved["step"], saved["minutes"]
         restore_random_state(rng, saved["random"])
-    clock, log = Clock(steps, minutes, max_minutes, spent), Log(out / "log.csv")
+    clock, log = Clock(length, spent, step), Log(out / "log.csv")
 
     def save() -> None:
         save_state(out / "state.pt", {
@@ -184,8 +182,8 @@ def train_tokenizer(
         })  # fmt: skip
 
     last_save = clock.minutes
-    bar = tqdm(initial=step, total=steps, unit="step", mininterval=5)
-    while not clock.finished(step) and not clock.piece_over():
+    bar = tqdm(initial=step, total=length.steps, unit="step", mininterval=5)
+    while not clock.finished(step) and not clock.piece_over(step):
         progress = clock.progress(step)
         size = config.resolution // 2 if progress < training.small_share else config.resolution
         b = training.batch * 2 if size < config.resolution else training.batch

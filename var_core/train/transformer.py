@@ -23,7 +23,7 @@ from ..sampler import SampleOptions, sample
 from ..tokenizer import Tokenizer, TokenizerConfig
 from ..transformer import Block, Transformer, TransformerConfig
 from .data import Pictures, load_pictures
-from .run import Average, Clock, Log, learning_rate, load_state, random_state, restore_random_state, save_state
+from .run import Average, Clock, Length, Log, learning_rate, load_state, random_state, restore_random_state, save_state
 from .tokenizer import to_model
 
 
@@ -141,14 +141,12 @@ def train_transformer(
     depth: int,
     width: int,
     heads: int,
-    steps: int | None = None,
-    minutes: float | None = None,
-    max_minutes: float | None = None,
+    length: Length,
     device: str = "cpu",
     bfloat16: bool = True,
     compiled: bool = False,
 ) -> dict[str, float]:
-    """Train on the tokens of `tokenizer_run`; the length of the run is given as for `train_tokenizer`."""
+    """Train on the tokens of `tokenizer_run`; pieces continue as in `train_tokenizer`."""
     where = torch.device(device)
     tokenizer, _ = load_tokenizer(tokenizer_run)
     tokenizer.to(where)
@@ -183,7 +181,7 @@ def train_transformer(
         step, spent = saved["step"], saved["minutes"]
         restore_random_state(rng, saved["random"])
     forward = torch.compile(transformer, dynamic=False) if compiled else transformer
-    clock, log = Clock(steps, minutes, max_minutes, spent), Log(out / "log.csv")
+    clock, log = Clock(length, spent, step), Log(out / "log.csv")
 
     def save() -> None:
         save_state(out / "state.pt", {
@@ -202,8 +200,8 @@ def train_transformer(
     short_tokens = transformer.scales.spans[short - 1][1]
     short_batch = max(1, round(training.batch * transformer.scales.total / short_tokens))
     last_save = clock.minutes
-    bar = tqdm(initial=step, total=steps, unit="step", mininterval=5)
-    while not clock.finished(step) and not clock.piece_over():
+    bar = tqdm(initial=step, total=length.steps, unit="step", mininterval=5)
+    while not clock.finished(step) and not clock.piece_over(step):
         is_short = rng.random() < training.short_share
         b, use = (short_batch, short) if is_short else (training.batch, count)
         index = rng.choice(len(train), size=b, p=weights)

@@ -1,0 +1,200 @@
+"""The training suite on pictures drawn here: losses fall, cut runs equal uncut ones, an export works in the editor."""
+
+from __future__ import annotations
+
+import csv
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from var_core import EditRequest, Engine
+from var_core.tokenizer import Tokenizer, TokenizerConfig
+from var_core.train.__main__ import main
+from var_core.train.data import load_pictures
+from var_core.train.tokenizer import quantize_straight_through, restart_codes, start_codebook
+
+SIDES = "1,2,3,4,6,8"
+TOKENIZER = ["--sides", SIDES, "--channels", "32", "--multipliers", "1,1,1", "--code-dim", "8", "--vocab", "64"]
+TOKENIZER += ["--warmup", "4", "--batch", "4", "--float32", "--device", "cpu"]
+TRANSFORMER = ["--depth", "2", "--width", "32", "--heads", "2", "--variants", "2", "--batch", "4", "--device", "cpu"]
+
+
+def draw(kind: str, seed: int) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", (44, 40), tuple(int(v) for v in rng.integers(150, 256, 3)))
+    x, y, r = (int(v) for v in rng.integers((12, 12, 6), (30, 28, 12)))
+    pen = ImageDraw.Draw(image)
+    colour = {"disc": (200, 40, 40), "box": (40, 60, 200), "ring": (30, 140, 60), "bar": (120, 60, 150)}[kind]
+    if kind in ("disc", "ring"):
+        pen.ellipse((x - r, y - r, x + r, y + r), fill=colour if kind == "disc" else None, outline=colour, width=3)
+    else:
+        pen.rectangle(
+            (x - r, y - r // (3 if kind == "bar" else 1), x + r, y + r // (3 if kind == "bar" else 1)), colour
+        )
+    return image
+
+
+def folder(path: Path, kinds: tuple[str, ...], count: int) -> Path:
+    for i in range(count):
+        kind = kinds[i % len(kinds)]
+        place = path / ("val" if i % 10 < len(kinds) else "train") / kind
+        place.mkdir(parents=True, exist_ok=True)
+        draw(kind, i).save(place / f"{i}.png")
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder(tmp_path_factory.mktemp("data"), ("disc", "box"), 40)
+
+
+@pytest.fixture(scope="module")
+def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run of both stages."""
+    out = tmp_path_factory.mktemp("runs")
+    tokenizer = ["tokenizer", "--data", str(data), "--out", str(out / "tokenizer"), "--steps", "24", *TOKENIZER]
+    assert main(tokenizer) == 0
+    names = ["--tokenizer", str(out / "tokenizer"), "--out", str(out / "transformer")]
+    assert main(["transformer", "--data", str(data), *names, "--steps", "12", *TRANSFORMER]) == 0
+    return out
+
+
+def states(path: Path) -> dict:
+    return torch.load(path / "state.pt", weights_only=True)
+
+
+def test_an_export_works_in_the_editor(runs: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "mine.safetensors"
+    names = ["--tokenizer", str(runs / "tokenizer"), "--transformer", str(runs / "transformer")]
+    assert main(["export", *names, "--out", str(out)]) == 0
+    assert json.loads(capsys.readouterr().out)["bytes"] == out.stat().st_size
+    engine = Engine.load(str(out), "cpu")
+    assert engine.name == "mine" and engine.class_names == ("box", "disc")
+    frames = list(engine.run(EditRequest(label="disc", seed=0)))
+    assert len(frames) == 6 and frames[-1].result is not None
+    assert frames[-1].result.images[0].size == (32, 32)
+
+
+def test_runs_leave_pictures_and_a_log(runs: Path) -> None:
+    assert (runs / "tokenizer" / "grid.png").stat().st_size and (runs / "transformer" / "samples.png").stat().st_size
+    with (runs / "transformer" / "log.csv").open() as file:
+        row = list(csv.DictReader(file))[-1]
+    assert 0 < float(row["loss"]) < 10 and 0 <= float(row["accuracy 8"]) <= 1
+
+
+@pytest.mark.parametrize("stage", ["tokenizer", "transformer"])
+def test_a_cut_run_equals_an_uncut_one(stage: str, data: Path, runs: Path, tmp_path: Path) -> None:
+    options = TOKENIZER if stage == "tokenizer" else ["--tokenizer", str(runs / "tokenizer"), "--float32", *TRANSFORMER]
+    common = [stage, "--data", str(data), "--steps", "10", *options]
+    assert main([*common, "--out", str(tmp_path / "whole")]) == 0
+    for _ in range(3):
+        assert main([*common, "--out", str(tmp_path / "cut"), "--max-steps", "4"]) == 0
+    whole, cut = states(tmp_path / "whole"), states(tmp_path / "cut")
+    assert whole["step"] == cut["step"] == 10
+    for part in (stage, "average"):
+        assert all(torch.equal(whole[part][name], cut[part][name]) for name in whole[part])
+
+
+def test_the_loss_falls(data: Path, tmp_path: Path) -> None:
+    pictures = load_pictures(data, "train", 32)
+    assert len(pictures) + len(load_pictures(data, "val", 32)) == 40
+    out = tmp_path / "run"
+    common = ["tokenizer", "--data", str(data), "--out", str(out), "--steps", "120", *TOKENIZER]
+    assert main([*common, "--max-steps", "1"]) == 0
+    image = torch.from_numpy(pictures.batch(np.random.default_rng(0), 8, 32)[0]).float() / 127.5 - 1
+
+    def error() -> float:
+        tokenizer = Tokenizer(TokenizerConfig(sides=(1, 2, 3, 4, 6, 8), channels=32, multipliers=(1, 1, 1),
+                              residual_blocks=1, code_dim=8, vocab_size=64))  # fmt: skip
+        tokenizer.load_state_dict(states(out)["tokenizer"])
+        with torch.inference_mode():
+            return (
+                (tokenizer.decode(tokenizer.quantize(tokenizer.features(image))[1][-1]) - image).square().mean().item()
+            )
+
+    first = error()
+    assert main([*common, "--max-steps", "99"]) == 0
+    assert error() < first / 2
+
+
+def small_tokenizer() -> Tokenizer:
+    torch.manual_seed(0)
+    return Tokenizer(
+        TokenizerConfig(sides=(1, 2, 4), channels=32, multipliers=(1, 1), residual_blocks=1, code_dim=8, vocab_size=16)
+    )
+
+
+def test_the_codebook_starts_on_the_features_and_dead_codes_move() -> None:
+    tokenizer, rng = small_tokenizer(), np.random.default_rng(0)
+    features = 5 + torch.randn(32, 8, 4, 4)
+    start_codebook(tokenizer, features, rng)
+    assert tokenizer.codebook.weight.abs().mean() > 0.5
+    tokens, _ = tokenizer.quantize(features)
+    assert len(torch.cat([t.flatten() for t in tokens]).unique()) > 8
+    optimizer = torch.optim.AdamW(tokenizer.parameters())
+    with torch.no_grad():
+        tokenizer.codebook.weight[3] = 1e4
+    used = torch.ones(16)
+    used[3] = 0
+    residuals = [tokenizer.shrink(features, k) for k in range(3)]
+    before = tokenizer.codebook.weight.detach().clone()
+    assert restart_codes(tokenizer, optimizer, used, residuals, rng) == 1
+    assert tokenizer.codebook.weight[3].abs().max() < 100
+    assert torch.equal(tokenizer.codebook.weight[:3], before[:3])
+
+
+def test_straight_through_passes_gradients_and_honours_the_cut() -> None:
+    tokenizer = small_tokenizer()
+    features = torch.randn(2, 8, 4, 4, requires_grad=True)
+    canvas, distances, tokens, _ = quantize_straight_through(tokenizer, features, torch.tensor([1, 3]))
+    with torch.no_grad():
+        exact = tokenizer.quantize(features.detach())[1]
+    assert torch.allclose(canvas[0], exact[0][0], atol=1e-5) and torch.allclose(canvas[1], exact[2][1], atol=1e-5)
+    canvas.sum().backward(retain_graph=True)
+    assert features.grad is not None and torch.allclose(features.grad, torch.ones_like(features))
+    distances.sum().backward()
+    assert tokenizer.codebook.weight.grad is not None and tokenizer.codebook.weight.grad.abs().sum() > 0
+    assert len(tokens) == 3
+
+
+@pytest.mark.parametrize("what", ["nothing", "a file", "no classes", "a broken picture"])
+def test_unusable_data_is_one_sentence(what: str, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "data"
+    if what == "a file":
+        path.write_text("hello")
+    elif what == "no classes":
+        path.mkdir()
+        draw("box", 1).save(path / "1.png")
+    elif what == "a broken picture":
+        (path / "train" / "box").mkdir(parents=True)
+        (path / "train" / "box" / "1.png").write_bytes(b"no picture")
+    assert main(["tokenizer", "--data", str(path), "--out", str(tmp_path / "o"), "--steps", "1", *TOKENIZER]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and len(error.strip().splitlines()) == 1
+
+
+def test_a_zip_is_the_same_as_its_folder(data: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        for file in sorted(data.rglob("*.png")):
+            archive.write(file, file.relative_to(data))
+    one, other = load_pictures(data, "train", 32), load_pictures(tmp_path / "data.zip", "train", 32)
+    assert one.names == other.names and one.class_names == other.class_names
+    assert all(np.array_equal(a, b) for a, b in zip(one.arrays, other.arrays, strict=True))
+
+
+@pytest.mark.slow
+def test_two_hundred_pictures_in_four_classes(tmp_path: Path) -> None:
+    """The README's commands end to end, at tiny settings."""
+    data = folder(tmp_path / "data", ("disc", "box", "ring", "bar"), 200)
+    runs = ["--tokenizer", str(tmp_path / "t")]
+    assert main(["tokenizer", "--data", str(data), "--out", str(tmp_path / "t"), "--minutes", "2", *TOKENIZER]) == 0
+    common = ["transformer", "--data", str(data), "--out", str(tmp_path / "v"), "--minutes", "1", *runs, *TRANSFORMER]
+    assert main(common) == 0
+    out = tmp_path / "m.safetensors"
+    assert main(["export", *runs, "--transformer", str(tmp_path / "v"), "--out", str(out)]) == 0
+    assert list(Engine.load(str(out), "cpu").run(EditRequest(label="ring", seed=0)))[-1].result is not None
