@@ -18,7 +18,8 @@ import gradio as gr
 from var_core import EditRequest, Engine, open_mask, outpaint_amounts
 
 from . import canvas
-from .handlers import ANCHORS, Handlers, spoken, toast
+from .form import ANCHORS
+from .handlers import Handlers, spoken, toast
 from .session import Entry, Session
 
 _OPTIONS = ("seed", "candidates", "guidance", "top_k", "top_p", "smooth", "model")
@@ -39,6 +40,18 @@ class Api:
         """The model in use and its classes, in order."""
         engine = self.handlers.engines.get()
         return {"model": engine.name, "resolution": engine.resolution, "classes": list(engine.class_names)}
+
+    def replay(self, image: str) -> str:
+        """The picture of a saved PNG again, from the tokens in its recipe, without sampling."""
+        try:
+            if not image:
+                raise ValueError("An image is needed: send a PNG that this editor saved.")
+            self.handlers.pictures.open(image)  # the limits of uploads hold here too
+            path = Path(tempfile.mkdtemp(dir=self.handlers.folder)) / "replay.png"
+            self.handlers.engines.get().replay(image).save(path)
+            return str(path)
+        except Exception as error:
+            raise toast(spoken(error)) from error
 
     def run(self, task: str, session: Session, given: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
         try:
@@ -140,6 +153,7 @@ def add_api(handlers: Handlers, session: gr.State) -> None:
         }
         outputs = [gr.JSON(label="progress"), gr.File(label="pictures", file_count="multiple"), session]
         listing = gr.JSON(label="models")
+        picture = gr.File(label="picture")
         trigger = gr.Button()
     sides = ("left", "top", "right", "bottom", "ratio", "anchor")
     endpoints = {
@@ -155,6 +169,10 @@ def add_api(handlers: Handlers, session: gr.State) -> None:
             _endpoint(api, task, names, parts), [session, *(parts[name] for name in names)], outputs,
             api_name=task, api_description=text, concurrency_limit=1, concurrency_id="engine", show_progress="hidden",
         )  # fmt: skip
+    trigger.click(
+        api.replay, parts["image"], picture, api_name="replay", concurrency_limit=1, concurrency_id="engine",
+        show_progress="hidden",
+    )  # fmt: skip
     trigger.click(api.models, None, listing, api_name="models", show_progress="hidden")
 
 

@@ -35,7 +35,7 @@ def parse_mask(url: str | None, size: tuple[int, int]) -> Image.Image | None:
         alpha = layer.convert("RGBA").getchannel("A")
     except (OSError, SyntaxError, binascii.Error) as error:
         raise ValueError("The mask did not arrive whole: paint it again.") from error
-    mask = alpha.point(lambda value: 255 if value > 127 else 0)
+    mask = alpha.point([0] * 128 + [255] * 128)
     if mask.getbbox() is None:
         return None
     return mask if mask.size == size else mask.resize(size, Image.Resampling.NEAREST)
@@ -147,7 +147,8 @@ def _finished(stage: Stage) -> str:
             f'<div class="vs-compare" style="--split:50%"><img class="vs-picture vs-after" alt="result" src="{after}">'
             f'<img class="vs-picture vs-before" alt="before" src="{stage.before}">'
             '<span class="vs-tag vs-tag-before">Before</span><span class="vs-tag vs-tag-after">After</span>'
-            '<input class="vs-split" type="range" min="0" max="100" value="50" aria-label="Before and after divider"></div>'
+            '<input class="vs-split" type="range" min="0" max="100" value="50" aria-label="Before and after divider">'
+            "</div>"
         )
     row = ""
     if len(stage.pictures) > 1:
@@ -201,7 +202,10 @@ def status_html(text: str, kind: str = "idle", notices: Sequence[str] = ()) -> s
     """One line of status; kind is idle, running, done, stopped or failed. The serial makes every line a change,
     so that the page notices the same outcome twice."""
     extra = "".join(f"<small>{html.escape(notice)}</small>" for notice in notices)
-    return f'<p class="status" data-kind="{kind}" data-serial="{time.monotonic_ns()}" role="status" aria-live="polite">{html.escape(text)}{extra}</p>'
+    serial = f'data-serial="{time.monotonic_ns()}"'
+    return (
+        f'<p class="status" data-kind="{kind}" {serial} role="status" aria-live="polite">{html.escape(text)}{extra}</p>'
+    )
 
 
 def history_html(items: Sequence[tuple[int, str, str]], shown: int | None) -> str:

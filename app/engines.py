@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
 
-from var_core import Engine
+from var_core import MODELS, Engine
+from var_core.registry import download, is_on_disk
 
 KEPT = 2  # engines in memory at once
 
@@ -17,6 +20,7 @@ class Engines:
     def __init__(self, default: str) -> None:
         self.default = default
         self._loaded: OrderedDict[str, Engine] = OrderedDict()
+        self._seconds: dict[str, float] = {}
         self._lock = threading.Lock()  # held while a model is read, so that two visitors never read it twice
 
     def start(self) -> None:
@@ -41,3 +45,49 @@ class Engines:
             while len(self._loaded) > KEPT:
                 self._loaded.popitem(last=False)
         return engine
+
+    def note(self, name: str, seconds: float) -> None:
+        """Remember how long one picture took on this machine; the page tells the next visitor."""
+        before = self._seconds.get(name)
+        self._seconds[name] = seconds if before is None else 0.7 * before + 0.3 * seconds
+
+    def pace(self, name: str) -> str:
+        seconds = self._seconds.get(name)
+        return "" if seconds is None else f"a picture takes about {seconds:.1f} s here"
+
+    def missing(self, name: str) -> bool:
+        return name in MODELS and not is_on_disk(name)
+
+    def fetch(self, name: str) -> Iterator[float]:
+        """Download a model in a thread, yielding the megabytes that have arrived. ValueError when it fails."""
+        if name not in MODELS:
+            raise ValueError(f'there is no model "{name}" to fetch')
+        failure: list[Exception] = []
+
+        def work() -> None:
+            try:
+                download(name)
+            except Exception as error:
+                failure.append(error)
+
+        before = _cache_megabytes()
+        thread = threading.Thread(target=work, name=f"fetch-{name}", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(0.5)
+            yield _cache_megabytes() - before
+        if failure:
+            raise failure[0]
+
+
+def _cache_megabytes() -> float:
+    """Size of the hub's cache, what is still arriving included."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    total = 0
+    for path in Path(HF_HUB_CACHE).glob("models--*/blobs/*"):
+        try:
+            total += path.stat().st_size
+        except OSError:  # just renamed
+            continue
+    return total / 1e6

@@ -9,7 +9,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -17,71 +16,23 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from var_core import EditRequest, Engine, Frame, Result, outpaint_amounts
+from var_core import MODELS, EditRequest, Engine, Frame, Result
 
 from . import canvas
 from .engines import Engines
+from .examples import examples
+from .form import NO_CLASS, RESTORED, STOPS, build_request, read_form, whole
+from .recipe import read_recipe
 from .session import Entry, Pictures, Session
 
 log = logging.getLogger(__name__)
 
-STOPS = {"layout": 0.0, "shape": 0.3, "texture": 0.5, "detail": 0.7}  # share of the scales that the source keeps
-RATIOS = {
-    "1:1": 1.0,
-    "4:3": 4 / 3,
-    "3:2": 1.5,
-    "16:9": 16 / 9,
-    "21:9": 21 / 9,
-    "3:4": 0.75,
-    "2:3": 2 / 3,
-    "9:16": 9 / 16,
-}
-ANCHORS = {"centre": (0.5, 0.5), "left": (0.0, 0.5), "right": (1.0, 0.5), "top": (0.5, 0.0), "bottom": (0.5, 1.0)}
-NO_CLASS = -1
 _SAME = (gr.skip(), gr.skip(), gr.skip())
-MODES = ("inpaint", "edit", "outpaint", "vary", "generate")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Form:
-    """The page's controls, in the order in which the page passes them."""
-
-    mode: str
-    model: str
-    label: int
-    strength: str
-    candidates: int
-    seed: str | int | None
-    ratio: str
-    anchor: str
-    left: int | float | None
-    top: int | float | None
-    right: int | float | None
-    bottom: int | float | None
-    method: str
-    guidance: float
-    top_k: int
-    top_p: float
-    smooth: bool
-    context: float
-    feather: str | int | None
-    color_match: bool
-    sketch: bool
 
 
 def sentence(error: Exception) -> str:
     text = str(error).strip() or "This did not work"
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
-
-
-def whole(value: str | int | None, name: str) -> int | None:
-    """A whole number from a text field; empty is None."""
-    text = str("" if value is None else value).strip()
-    if not text:
-        return None
-    if not text.isdecimal():
-        raise ValueError(f'{name} must be a whole number or empty, got "{text}"')
-    return int(text)
 
 
 def spoken(error: Exception) -> str:
@@ -121,79 +72,66 @@ class Handlers:
 
     # pictures in
 
-    def opened(self, path: str | None) -> dict[str, Any]:
-        """What the painter is told about an upload: notices, or why it is refused."""
+    def opened(self, path: str | None) -> tuple[Any, ...]:
+        """What the painter is told about an upload (notices, or why it is refused), and the controls that a recipe
+        inside it sets: (answer, mode, label, strength, candidates, seed, advanced...)."""
         try:
             if not path:
                 raise ValueError("The picture did not arrive: open it again.")
             upload = self.pictures.open(path)
         except Exception as error:  # the painter shows the sentence
-            return {"error": spoken(error)}
-        return {"notices": list(upload.notices), "size": list(upload.image.size)}
+            return {"error": spoken(error)}, *(gr.skip() for _ in RESTORED)
+        answer = {"notices": list(upload.notices), "size": list(upload.image.size)}
+        recipe = read_recipe(path)
+        if recipe:
+            answer["notices"].append("The settings that made this picture were restored from it.")
+        return answer, *self._restored(recipe)
+
+    def _restored(self, recipe: dict[str, Any]) -> list[Any]:
+        """Updates of the controls in RESTORED."""
+        values: dict[str, Any] = {name: recipe[name] for name in RESTORED if name in recipe}
+        if "task" in recipe:
+            values["mode"] = recipe["task"]
+        try:
+            engine = self.engines.get()
+            if "label" in values:
+                values["label"] = engine.label_index(values["label"])
+            kept = recipe.get("start_scale", 0) / len(engine.sides)
+            values["strength"] = min(STOPS, key=lambda name: abs(STOPS[name] - kept))
+        except ValueError:
+            values.pop("label", None)
+        for name in ("seed", "feather"):
+            if name in values:
+                values[name] = str(values[name])
+        if "outpaint" in recipe and any(recipe["outpaint"]):
+            values["ratio"] = "by sides"
+            values |= dict(zip(("left", "top", "right", "bottom"), recipe["outpaint"], strict=True))
+        return [values.get(name, gr.skip()) if recipe else gr.skip() for name in RESTORED]
 
     def look(self, path: str | None, mask_url: str | None, *values: Any) -> dict[str, Any]:
         """The tokens that will be redrawn, for the painter's overlay."""
         try:
-            form = _form(values)
+            form = read_form(values)
             engine = self.engines.get(form.model)
             task = form.mode if form.mode in ("inpaint", "edit") else "inpaint"
-            request = self._request(engine, path, mask_url, form, task)
+            request = build_request(engine, self._picture(path, task), mask_url, form, task)
             assert request.image is not None and request.mask is not None
             changed = engine.changed(request.image.size, request.mask, request)
             return canvas.cells([(window.box, grids) for window, grids in changed], request.image.size)
         except Exception as error:
             return {"error": spoken(error)}
 
-    # requests
-
-    def _request(self, engine: Engine, path: str | None, mask_url: str | None, form: Form, task: str) -> EditRequest:
-        """One request from the page's values. ValueError with one sentence where something is missing."""
-        common: dict[str, Any] = {
-            "task": task,
-            "seed": whole(form.seed, "the seed"),
-            "candidates": int(form.candidates),
-            "guidance": float(form.guidance),
-            "top_k": int(form.top_k),
-            "top_p": float(form.top_p),
-            "smooth": bool(form.smooth),
-            "stop_scale": round(len(engine.sides) * 0.6) if form.sketch and task != "outpaint" else None,
-        }
-        if task != "inpaint" and form.label != NO_CLASS:
-            common["label"] = int(form.label)
-        if task == "generate":
-            return EditRequest(**common)
-        if not path:
-            raise ValueError("There is no picture yet: drop one on the left, paste it, or click to choose one.")
-        picture = self.pictures.open(path).image
-        common |= {
-            "image": picture,
-            "method": form.method,
-            "context": float(form.context),
-            "feather": whole(form.feather, "the feather"),
-            "color_match": bool(form.color_match),
-        }
-        start = round(STOPS[form.strength] * len(engine.sides))
-        if task in ("inpaint", "edit"):
-            common["mask"] = canvas.parse_mask(mask_url, picture.size)
-            common["start_scale"] = start
-            if common["mask"] is None:
-                raise ValueError("Nothing is painted yet: brush over the part that should change.")
-            if task == "edit" and "label" not in common:
-                raise ValueError("Choose a class first: the painted part will become one.")
-        if task == "outpaint":
-            common["outpaint"] = _amounts(picture.size, form)
-        if task == "vary":
-            common["start_scale"] = max(1, start)
-        return EditRequest(**common)
+    def _picture(self, path: str | None, task: str) -> Image.Image | None:
+        return self.pictures.open(path).image if path and task != "generate" else None
 
     # running
 
     def run(self, path: str | None, mask_url: str | None, session: Session, *values: Any) -> Iterator[tuple[Any, ...]]:
         """Yields (stage, status, session, history, download)."""
         try:
-            form = _form(values)
+            form = read_form(values)
             engine = self.engines.get(form.model)
-            request = self._request(engine, path, mask_url, form, form.mode)
+            request = build_request(engine, self._picture(path, form.mode), mask_url, form, form.mode)
         except Exception as error:
             text = spoken(error)
             yield gr.skip(), canvas.status_html(text, "failed"), *_SAME
@@ -203,7 +141,7 @@ class Handlers:
     def branch(self, scale: float, session: Session, *values: Any) -> Iterator[tuple[Any, ...]]:
         """Keep `scale` scales of the chosen result and draw the rest anew; a sketch is finished with its own seed."""
         try:
-            form, entry = _form(values), session.current()
+            form, entry = read_form(values), session.current()
             engine = self.engines.get(entry.model)
             seed = whole(form.seed, "the seed")
             request = EditRequest(
@@ -237,6 +175,8 @@ class Handlers:
                     yield canvas.stage_html(stage), status, *_SAME
                     continue
                 entry = self._entry(session, model, engine, frame.result, frames, stage.thumbs)
+                if request.task != "branch" and frame.windows == 1 and request.stop_scale is None:
+                    self.engines.note(model, frame.seconds / request.candidates)
                 words = f"Done in {time.perf_counter() - began:.1f} s · seed {frame.seed}"
                 status = canvas.status_html(words, "done", frame.result.notices)
                 waits = gr.update(interactive=False)  # until the file is written
@@ -322,35 +262,51 @@ class Handlers:
 
     @guarded
     def choose_model(self, name: str) -> tuple[Any, ...]:
-        """Class list and default settings of a model: (class, guidance, top-k, top-p, stage)."""
+        """A model's classes and default settings: (class, guidance, top-k, top-p, status, download button)."""
+        if self.engines.missing(name):
+            info = MODELS[name]
+            text = f"{info.title} is not on this machine yet: fetch it once, then it works offline."
+            label = f"Fetch model ({info.size_mb / 1000:.1f} GB)"
+            return *(gr.skip() for _ in range(4)), canvas.status_html(text), gr.update(value=label, visible=True)
         engine = self.engines.get(name)
         own = engine.defaults
-        choices = [("No class", NO_CLASS), *((text.replace("_", " "), i) for i, text in enumerate(engine.class_names))]
+        choices = [("No class", NO_CLASS), *((spaced(text), i) for i, text in enumerate(engine.class_names))]
+        ready = " · ".join(filter(None, ["Ready", self.engines.pace(name)]))
         return (
             gr.update(choices=choices, value=NO_CLASS),
             own.guidance,
             gr.update(value=min(own.top_k, engine.vocab_size), maximum=engine.vocab_size),
             own.top_p,
+            canvas.status_html(ready),
+            gr.update(visible=False),
         )
 
+    def fetch(self, name: str) -> Iterator[str]:
+        """Download the chosen model, telling how far it is."""
+        try:
+            total = MODELS[name].size_mb if name in MODELS else 0
+            for arrived in self.engines.fetch(name):
+                yield canvas.status_html(f"Fetching {name}: {arrived:.0f} of about {total} MB", "idle")
+            yield canvas.status_html(f"{name} is on this machine now; reading it ...")
+        except Exception as error:
+            text = spoken(error)
+            yield canvas.status_html(text, "failed")
+            raise toast(text) from error
 
-def _form(values: tuple[Any, ...]) -> Form:
-    names = Form.__dataclass_fields__
-    return Form(**dict(zip(names, values, strict=True)))
+    @guarded
+    def example(self, event: gr.EventData) -> tuple[str, str | None]:
+        """(picture, mask) of an example."""
+        found = examples()
+        index = int(event.example)
+        if not 0 <= index < len(found):
+            raise ValueError("This example is no longer there: reload the page.")
+        chosen = found[index]
+        return str(chosen.picture), None if chosen.mask is None else str(chosen.mask)
 
 
-def _amounts(size: tuple[int, int], form: Form) -> tuple[int, int, int, int]:
-    ratio = RATIOS.get(form.ratio)
-    if ratio is None:
-        left, top, right, bottom = (int(value or 0) for value in (form.left, form.top, form.right, form.bottom))
-        amounts = left, top, right, bottom
-    else:
-        amounts = outpaint_amounts(size, ratio, ANCHORS[form.anchor])
-        if not any(amounts):
-            raise ValueError(f"The picture already has the shape {form.ratio}: choose another, or give the sides.")
-    if (size[0] + amounts[0] + amounts[2]) * (size[1] + amounts[1] + amounts[3]) > 40_000_000:
-        raise ValueError("The enlarged picture would have over 40 megapixels: add less.")
-    return amounts
+def spaced(name: str) -> str:
+    """A class name as people write it."""
+    return name.replace("_", " ").replace("-", " · ", 1) if "-" in name and "," not in name else name.replace("_", " ")
 
 
 def before_picture(result: Result, resolution: int) -> Image.Image | None:

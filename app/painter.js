@@ -62,7 +62,7 @@ async function open(blob, name) {
   return true;
 }
 
-async function openServed(file) { // a picture that the server already has: a result, or an example
+async function openServed(file, itsMask) { // a picture that the server already has: a result, or an example
   if (!file || !file.url) return;
   note('');
   const blob = await (await fetch(file.url)).blob();
@@ -71,6 +71,7 @@ async function openServed(file) { // a picture that the server already has: a re
   show(bitmap);
   uploading = null;
   source = { path: file.path, url: file.url, orig_name: file.orig_name, meta: { _type: 'gradio.FileData' } };
+  if (itsMask && itsMask.url) await openMask(await (await fetch(itsMask.url)).blob());
   trigger('upload');
 }
 

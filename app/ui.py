@@ -13,7 +13,9 @@ from var_core.registry import is_on_disk
 from . import canvas
 from .api import add_api
 from .engines import Engines
-from .handlers import ANCHORS, NO_CLASS, RATIOS, Handlers
+from .examples import examples, examples_html
+from .form import ANCHORS, NO_CLASS, RATIOS, RESTORED
+from .handlers import Handlers
 from .session import HOURS, Session
 
 HERE = Path(__file__).parent
@@ -75,6 +77,7 @@ def build(engines: Engines) -> gr.Blocks:
         with gr.Row(elem_id="work", equal_height=False):
             with gr.Column(elem_id="panel", min_width=0):
                 controls = {"mode": mode} | _controls(engines.default)
+                fetch = gr.Button("Fetch model", visible=False, elem_id="fetch")
                 with gr.Row(elem_id="go"):
                     run = gr.Button("Run", variant="primary", elem_id="run")
                     stop = gr.Button("Stop", variant="stop", elem_id="stop")
@@ -90,6 +93,10 @@ def build(engines: Engines) -> gr.Blocks:
                     elem_id="painter",
                     apply_default_css=False,
                 )
+                tries = examples()
+                if tries:
+                    choose = PICK.replace("entry", "example")
+                    row = gr.HTML(examples_html(tries), js_on_load=choose, elem_id="examples", apply_default_css=False)
             with gr.Column(elem_id="result", min_width=0):
                 status = gr.HTML(canvas.status_html("Ready"), elem_id="status", apply_default_css=False)
                 stage = gr.HTML(
@@ -109,9 +116,12 @@ def build(engines: Engines) -> gr.Blocks:
             "point": gr.Number(visible=False, label="scale"),
             "answer": gr.JSON(visible=False),
             "next": gr.File(visible=False, label="next picture"),
+            "next_mask": gr.File(visible=False, label="next mask"),
         }
         parts = {"session": session, "painter": painter, "stage": stage, "status": status, "history": history}
-        buttons = {"run": run, "stop": stop, "download": download, "use": use, "reuse": reuse}
+        if tries:
+            parts["examples"] = row
+        buttons = {"run": run, "stop": stop, "download": download, "use": use, "reuse": reuse, "fetch": fetch}
         _wire_runs(handlers, controls, hidden, parts, buttons)
         add_api(handlers, session)
         _wire_rest(page, handlers, controls, hidden, parts, buttons)
@@ -144,17 +154,18 @@ def _wire_runs(handlers: Handlers, controls: dict, hidden: dict, parts: dict, bu
     for event in (ran, branched):
         event.failure(None, None, None, js="() => window.page.finished()", **_QUIET)
         event.success(handlers.write, parts["session"], buttons["download"], **_QUIET)
+    # two steps: what the stopped run had already sent comes first, so that its last frame does not hide the outcome
     buttons["stop"].click(
-        handlers.stopped, None, parts["status"], js="() => window.page.finished()", cancels=[ran, branched], queue=False,
-        **_QUIET,
-    )  # fmt: skip
+        None, None, None, js="() => window.page.finished()", cancels=[ran, branched], queue=False, **_QUIET
+    ).then(handlers.stopped, None, parts["status"], **_QUIET)
 
 
 def _wire_rest(page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict, parts: dict, buttons: dict) -> None:
     """Uploads, looking at results, and the model's own settings."""
     painter, stage, session = parts["painter"], parts["stage"], parts["session"]
+    restored = [hidden["answer"], *(controls[name] for name in RESTORED)]
     painter.upload(
-        handlers.opened, hidden["source"], hidden["answer"], js="() => window.painter.file()", queue=False, **_QUIET
+        handlers.opened, hidden["source"], restored, js="() => window.painter.file()", queue=False, **_QUIET
     ).then(None, hidden["answer"], None, js="(v) => window.painter.opened(v)", **_QUIET)
     painter.input(
         handlers.look, [hidden["source"], hidden["mask"], *controls.values()], hidden["answer"],
@@ -170,9 +181,18 @@ def _wire_rest(page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict
         None, hidden["next"], None, js="(v) => window.painter.openServed(v)", **_QUIET
     )
     buttons["reuse"].click(handlers.last_seed, session, controls["seed"], **_QUIET)
+    if "examples" in parts:
+        parts["examples"].select(handlers.example, None, [hidden["next"], hidden["next_mask"]], **_QUIET).success(
+            None, [hidden["next"], hidden["next_mask"]], None, js="(p, m) => window.painter.openServed(p, m)", **_QUIET
+        )
     defaults = [controls[name] for name in ("label", "guidance", "top_k", "top_p")]
-    controls["model"].change(handlers.choose_model, controls["model"], defaults, **_QUIET)
-    page.load(handlers.choose_model, controls["model"], defaults, **_QUIET)
+    defaults += [parts["status"], buttons["fetch"]]
+    choose: dict[str, Any] = {"fn": handlers.choose_model, "inputs": controls["model"], "outputs": defaults, **_QUIET}
+    controls["model"].change(**choose)
+    page.load(**choose)
+    buttons["fetch"].click(
+        handlers.fetch, controls["model"], parts["status"], concurrency_limit=1, trigger_mode="once", **_QUIET
+    ).success(**choose)
 
 
 def _controls(default_model: str) -> dict[str, Any]:
@@ -255,6 +275,9 @@ def _advanced_controls() -> dict[str, Any]:
             elem_classes=["for-inpaint", "for-edit", "for-outpaint"],
         )  # fmt: skip
         made["sketch"] = gr.Checkbox(
-            False, label="Sketch first", info="Stop after six scales, pick a candidate, then finish only that one."
+            False,
+            label="Sketch first",
+            elem_id="sketch",
+            info="Stop after six scales, pick a candidate, then finish only that one.",
         )
     return made
