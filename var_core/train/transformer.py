@@ -33,6 +33,7 @@ class TransformerTraining:
 
     batch: int = 8
     peak_rate: float = 1e-3
+    warmup_steps: int = 50
     decay: float = 0.999
     weight_decay: float = 0.05
     label_drop: float = 0.1
@@ -207,7 +208,7 @@ def train_transformer(
         index = rng.choice(len(train), size=b, p=weights)
         flat = torch.from_numpy(cache[index, rng.integers(training.variants, size=b)].astype(np.int64)).to(where)
         labels = np.where(rng.random(b) < training.label_drop, config.null_label, train.labels[index])
-        rate = learning_rate(training.peak_rate, step, clock.progress(step))
+        rate = learning_rate(training.peak_rate, step, clock.progress(step), training.warmup_steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
         transformer.train()
