@@ -113,7 +113,7 @@ class Api:
                 yield progress, None, gr.skip()
                 continue
             session.count += 1
-            session.add(Entry(session.count, frame.result, engine.name, engine.sides, [], None, False))
+            session.add(Entry(session.count, frame.result, request.task, engine.name, engine.sides, [], None, False))
             folder = Path(tempfile.mkdtemp(dir=self.handlers.folder))
             paths = []
             for index in range(len(frame.result.images)):

@@ -174,7 +174,7 @@ class Handlers:
                 if frame.result is None:
                     yield canvas.stage_html(stage), status, *_SAME
                     continue
-                entry = self._entry(session, model, engine, frame.result, frames, stage.thumbs)
+                entry = self._entry(session, model, request.task, engine, frame.result, frames, stage.thumbs)
                 if request.task != "branch" and frame.windows == 1 and request.stop_scale is None:
                     self.engines.note(model, frame.seconds / request.candidates)
                 words = f"Done in {time.perf_counter() - began:.1f} s · seed {frame.seed}"
@@ -193,6 +193,7 @@ class Handlers:
         self,
         session: Session,
         model: str,
+        task: str,
         engine: Engine,
         result: Result,
         frames: list[list[str]],
@@ -203,6 +204,7 @@ class Handlers:
         entry = Entry(
             number=session.count,
             result=result,
+            task=task,
             model=model,
             sides=engine.sides,
             frames=frames,
@@ -312,8 +314,6 @@ def spaced(name: str) -> str:
 def before_picture(result: Result, resolution: int) -> Image.Image | None:
     """What the result is compared with; the new area of an outpainting is grey."""
     request = result.request
-    while request.task == "branch" and request.base is not None:
-        request = request.base.request
     if request.image is None or request.task == "generate":
         return None
     if request.task == "vary" and request.mask is None:

@@ -23,6 +23,7 @@ class Entry:
 
     number: int
     result: Result
+    task: str
     model: str
     sides: tuple[int, ...]
     frames: list[list[str]]
@@ -36,8 +37,7 @@ class Entry:
     @property
     def title(self) -> str:
         names = {"edit": "change class"}
-        task = self.result.request.task
-        return f"{self.number} · {'sketch' if self.sketch else names.get(task, task)}"
+        return f"{self.number} · {'sketch' if self.sketch else names.get(self.task, self.task)}"
 
     @property
     def pixels(self) -> int:
