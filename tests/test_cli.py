@@ -34,8 +34,10 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> dict:
 def test_generate(model_file: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "a.png"
     common = ("generate", "--model", model_file, "--label", "rose", "--candidates", 2, "--json", "--out", out)
-    answer = run(capsys, *common, "--seed", 4)
-    assert answer["seed"] == 4 and len(answer["files"]) == 2
+    strip = tmp_path / "strip.png"
+    answer = run(capsys, *common, "--seed", 4, "--strip", strip)
+    assert answer["seed"] == 4 and len(answer["files"]) == 3
+    assert Image.open(strip).size == (10 * 54 - 6, 48)
     first = Path(answer["files"][0]).read_bytes()
     run(capsys, *common, "--seed", 4)
     assert Path(answer["files"][0]).read_bytes() == first

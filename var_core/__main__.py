@@ -17,6 +17,7 @@ from .checkpoints import load_model, load_official, save_model
 from .editing import outpaint_amounts
 from .engine import EditRequest, Engine, Result
 from .images import open_image, open_mask, save_png
+from .preview import strip
 from .registry import MODELS, download, is_on_disk
 
 ANCHORS = {"center": (0.5, 0.5), "left": (0.0, 0.5), "right": (1.0, 0.5), "top": (0.5, 0.0), "bottom": (0.5, 1.0)}
@@ -44,6 +45,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-p", type=float, help="draw among the likeliest codes of this total probability, 0 = all")
     parser.add_argument("--smooth", action="store_true", help="mix codes (Gumbel) for smoother pictures")
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU if there is one)")
+    parser.add_argument("--strip", type=Path, help="also write the pictures of all scales, side by side, to this file")
     parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -143,6 +145,9 @@ def _work(args: argparse.Namespace) -> dict:
         path = args.out if len(result.images) == 1 else args.out.with_stem(f"{args.out.stem}-{i + 1}")
         engine.save(result, path, i)
         files.append(str(path))
+    if args.strip is not None:
+        save_png(strip(result.previews), args.strip)
+        files.append(str(args.strip))
     return {
         "command": args.command,
         "model": engine.name,

@@ -34,6 +34,15 @@ def small(picture: Image.Image) -> Image.Image:
     return picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
+def strip(pictures: list[Image.Image], gap: int = 6) -> Image.Image:
+    """Pictures of all scales in one row, enlarged to the last one's size, on white."""
+    width, height = pictures[-1].size
+    row = Image.new("RGB", (len(pictures) * (width + gap) - gap, height), "white")
+    for i, picture in enumerate(pictures):
+        row.paste(picture.resize((width, height), Image.Resampling.BICUBIC), (i * (width + gap), 0))
+    return row
+
+
 @dataclass(frozen=True)
 class View:
     """Display geometry of one window: a small copy of each picture, the window's box and alpha in it. Without an
