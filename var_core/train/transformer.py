@@ -73,11 +73,12 @@ def initialise(transformer: Transformer) -> None:
 
 @torch.inference_mode()
 def token_cache(
-    tokenizer: Tokenizer, pictures: Pictures, variants: int, path: Path, device: torch.device
+    tokenizer: Tokenizer, pictures: Pictures, variants: int, path: Path | None, device: torch.device
 ) -> np.ndarray:
-    """(n, variants, L) uint16 token ids of random crops, kept on disk; for one variant the centre square, in
+    """(n, variants, L) uint16 token ids of random crops, kept on disk where a
+    path is given; for one variant the centre square, in
     float32 (validation)."""
-    if path.exists():
+    if path is not None and path.exists():
         cached = np.load(path, mmap_mode=None)
         if cached.shape == (len(pictures), variants, tokenizer.scales.total):
             return cached
@@ -95,8 +96,9 @@ def token_cache(
                 features = tokenizer.quant_conv(tokenizer.encoder(image)).float()
             tokens = torch.cat(tokenizer.quantize(features)[0], dim=1)
             out[at : at + len(part), variant] = tokens.cpu().numpy().astype(np.uint16)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, out)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, out)
     return out
 
 
