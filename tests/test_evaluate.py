@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import scenery
+from PIL import Image
 from test_train import folder
 
 from var_core.checkpoints import Model, load_model, save_model
@@ -52,3 +53,9 @@ def test_likelihood(model_file: Path, tmp_path: Path, capsys) -> None:
     found = figures(capsys, "likelihood", "--data", data, "--model", tmp_path / "m.safetensors")
     assert found["loss"] == pytest.approx(found["chance"], abs=1.5)
     assert len(found["accuracy_per_scale"]) == 10
+
+
+def test_a_sheet_of_samples(model_file: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "s.png"
+    found = figures(capsys, "samples", "--model", model_file, "--out", out, "--rows", 2)
+    assert found["samples"] == 6 and Image.open(out).size == (10 * 52, 48 + 19)

@@ -1,8 +1,9 @@
-"""Quality, measured on the validation split: python -m var_core.evaluate reconstruct | likelihood --data PATH
+"""Quality, measured: python -m var_core.evaluate reconstruct | likelihood --data PATH, or samples --out FILE
 
 reconstruct  PSNR and SSIM of encode-decode over centre squares, by the first word of the class; distinct codes per
              scale and the share of the codebook in use
 likelihood   cross-entropy in nats and accuracy per scale of the transformer on the pictures' true tokens
+samples      a sheet of uncurated samples, classes in order, seeds 0, 1, ..., the model's own sampling settings
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from PIL import Image, ImageDraw
 
+from .engine import Engine
+from .images import save_png
 from .memory import keep_freed_memory
 from .registry import open_model
+from .request import EditRequest
 from .tokenizer import Tokenizer
 from .train.data import Pictures, load_pictures
 from .train.transformer import token_cache
@@ -97,19 +102,47 @@ def likelihood(model_name: str, pictures: Pictures) -> dict:
     }
 
 
+def samples(model_name: str, rows: int, out: Path) -> dict:
+    """Write a captioned sheet: `rows` samples of every class, ten cells a line."""
+    engine = Engine.load(model_name)
+    cells = []
+    for name in engine.class_names:
+        for seed in range(rows):
+            result = list(engine.run(EditRequest(label=name, seed=seed)))[-1].result
+            assert result is not None
+            cells.append((name if rows == 1 else f"{name} {seed}", result.images[0]))
+    side, caption, columns = engine.resolution, 15, 10
+    lines = -(-len(cells) // columns)
+    sheet = Image.new("RGB", (columns * (side + 4), lines * (side + caption + 4)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, (text, picture) in enumerate(cells):
+        x, y = i % columns * (side + 4), i // columns * (side + caption + 4)
+        sheet.paste(picture, (x, y))
+        pen.text((x + 2, y + side + 1), text.replace("watercolour", "w."), fill=(60, 60, 60))
+    save_png(sheet, out)
+    return {"file": str(out), "samples": len(cells)}
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m var_core.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("reconstruct", "likelihood"))
-    parser.add_argument("--data", required=True, type=Path, help="folder or zip of pictures, one folder per class")
+    parser.add_argument("what", choices=("reconstruct", "likelihood", "samples"))
+    parser.add_argument("--data", type=Path, help="folder or zip of pictures, one folder per class")
     parser.add_argument("--model", default="garden-128", help="registered name or a .safetensors file")
     parser.add_argument("--split", default="val", choices=("val", "train"))
     parser.add_argument("--limit", type=int, help="reconstruct: only so many pictures, chosen once for all")
+    parser.add_argument("--rows", type=int, default=1, help="samples: how many of each class")
+    parser.add_argument("--out", type=Path, default=Path("samples.png"), help="samples: the sheet to write")
     parser.add_argument("--json", action="store_true", help="one line instead of an indented document")
     args = parser.parse_args(arguments)
     keep_freed_memory()
     try:
+        if args.what == "samples":
+            print(json.dumps(samples(args.model, args.rows, args.out)))
+            return 0
+        if args.data is None:
+            raise ValueError("give the pictures to measure on with --data")
         model = open_model(args.model)
         pictures = load_pictures(args.data, args.split, model.tokenizer.config.resolution)
         if args.what == "reconstruct":
