@@ -66,7 +66,7 @@ def focus(mask: Image.Image | None) -> Box | None:
     if mask is None or bounds is None:
         return None
     width, height = mask.size
-    side = min(1.6 * max(bounds[2] - bounds[0], bounds[3] - bounds[1]), width, height)
+    side = min(1.3 * max(bounds[2] - bounds[0], bounds[3] - bounds[1]), width, height)
     left = min(max((bounds[0] + bounds[2] - side) / 2, 0), width - side)
     top = min(max((bounds[1] + bounds[3] - side) / 2, 0), height - side)
     return left / width, top / height, (left + side) / width, (top + side) / height

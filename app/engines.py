@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
-from var_core import MODELS, Engine
+from var_core import MODELS, EditRequest, Engine
 from var_core.registry import download, is_on_disk
 
 KEPT = 2  # engines in memory at once
@@ -29,9 +29,12 @@ class Engines:
 
     def _quietly(self) -> None:
         try:
-            self.get(self.default)
+            engine = self.get(self.default)
         except (ValueError, OSError):
             return  # the first visitor's request gives the sentence
+        for frame in engine.run(EditRequest(seed=0)):  # the first run of a process is slow: not a visitor's
+            if frame.result is not None:
+                self.note(self.default, frame.seconds)
 
     def get(self, name: str | None = None) -> Engine:
         """The engine of a model, read now if it was not yet. ValueError says what is missing."""

@@ -30,12 +30,14 @@ const running = (yes) => {
 };
 function begin() {
   running(true);
+  const status = document.querySelector('#status .status');
+  status.dataset.kind = 'running'; status.textContent = 'Starting …';
   const box = element.getBoundingClientRect();
   if (box.top > window.innerHeight * 0.6 || box.bottom < 80) document.getElementById('result').scrollIntoView({ behavior: 'smooth', block: 'start' });
 }
 new MutationObserver(() => { // the run has ended when its status says so
   const kind = document.querySelector('#status .status')?.dataset.kind;
-  if (document.body.dataset.running === 'yes' && kind !== 'running' && kind !== 'idle') running(false);
+  if (document.body.dataset.running === 'yes' && (kind === 'done' || kind === 'failed')) running(false);
 }).observe(document.getElementById('status'), { subtree: true, childList: true, attributes: true, attributeFilter: ['data-serial'] });
 window.page = {
   async run(values) { begin(); const sent = await window.painter.submit(); values[0] = sent.source; values[1] = sent.mask; return values; },

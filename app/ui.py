@@ -129,19 +129,21 @@ def build(engines: Engines) -> gr.Blocks:
 
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-_ENGINE: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "engine", "trigger_mode": "once", **_QUIET}
+# "multiple": the page itself allows one run at a time, and a run right after Stop must not be swallowed
+_ENGINE: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "engine", "trigger_mode": "multiple", **_QUIET}
 
 
 def _wire_runs(handlers: Handlers, controls: dict, hidden: dict, parts: dict, buttons: dict) -> None:
     """Run, branch and stop. The page is locked from the click until the run has ended."""
     values = list(controls.values())
     outputs = [parts["stage"], parts["status"], parts["session"], parts["history"], buttons["download"]]
+    waiting = {"show_progress": "minimal", "show_progress_on": parts["status"]}  # the place in the queue
     ran = buttons["run"].click(
         handlers.run,
         [hidden["source"], hidden["mask"], parts["session"], *values],
         outputs,
         js="(...v) => window.page.run(v)",
-        **_ENGINE,
+        **(_ENGINE | waiting),
     )
     branched = parts["stage"].submit(
         handlers.branch,
@@ -149,7 +151,7 @@ def _wire_runs(handlers: Handlers, controls: dict, hidden: dict, parts: dict, bu
         outputs,
         js="(...v) => window.page.branch(v)",
         api_name="page_branch",
-        **_ENGINE,
+        **(_ENGINE | waiting),
     )
     for event in (ran, branched):
         event.failure(None, None, None, js="() => window.page.finished()", **_QUIET)
@@ -185,6 +187,7 @@ def _wire_rest(page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict
         parts["examples"].select(handlers.example, None, [hidden["next"], hidden["next_mask"]], **_QUIET).success(
             None, [hidden["next"], hidden["next_mask"]], None, js="(p, m) => window.painter.openServed(p, m)", **_QUIET
         )
+    controls["ratio"].change(None, controls["ratio"], None, js="(v) => { document.body.dataset.ratio = v; }", **_QUIET)
     defaults = [controls[name] for name in ("label", "guidance", "top_k", "top_p")]
     defaults += [parts["status"], buttons["fetch"]]
     choose: dict[str, Any] = {"fn": handlers.choose_model, "inputs": controls["model"], "outputs": defaults, **_QUIET}
