@@ -262,7 +262,6 @@ class Handlers:
         items = [(entry.number, entry.title, entry.cover) for entry in reversed(session.entries)]
         return canvas.history_html(items, session.shown)
 
-    @guarded
     def choose_model(self, name: str) -> tuple[Any, ...]:
         """A model's classes and default settings: (class, guidance, top-k, top-p, status, download button)."""
         if self.engines.missing(name):
@@ -270,7 +269,10 @@ class Handlers:
             text = f"{info.title} is not on this machine yet: fetch it once, then it works offline."
             label = f"Fetch model ({info.size_mb / 1000:.1f} GB)"
             return *(gr.skip() for _ in range(4)), canvas.status_html(text), gr.update(value=label, visible=True)
-        engine = self.engines.get(name)
+        try:
+            engine = self.engines.get(name)
+        except Exception as error:
+            return *(gr.skip() for _ in range(4)), canvas.status_html(spoken(error), "failed"), gr.update(visible=False)
         own = engine.defaults
         choices = [("No class", NO_CLASS), *((spaced(text), i) for i, text in enumerate(engine.class_names))]
         ready = " · ".join(filter(None, ["Ready", self.engines.pace(name)]))

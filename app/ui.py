@@ -98,7 +98,7 @@ def build(engines: Engines) -> gr.Blocks:
                     choose = PICK.replace("entry", "example")
                     row = gr.HTML(examples_html(tries), js_on_load=choose, elem_id="examples", apply_default_css=False)
             with gr.Column(elem_id="result", min_width=0):
-                status = gr.HTML(canvas.status_html("Ready"), elem_id="status", apply_default_css=False)
+                status = gr.HTML(canvas.status_html("Reading the model …"), elem_id="status", apply_default_css=False)
                 stage = gr.HTML(
                     canvas.stage_html(canvas.Stage(SIDES)),
                     js_on_load=_asset("stage.js"),

@@ -256,3 +256,12 @@ def test_examples_have_pictures_and_masks() -> None:
                 with Image.open(example.mask) as mask:
                     assert mask.size == picture.size
     assert examples_html([]) == ""
+
+
+def test_a_model_that_cannot_be_read_says_so(handlers: Handlers, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"nothing")
+    assert "damaged" in handlers.choose_model(str(broken))[4]
+    classes, *_, status, _ = handlers.choose_model(handlers.engines.default)
+    assert [name for name, _ in classes["choices"]] == ["No class", "daisy", "rose", "tulip"] and "Ready" in status
+    assert "not on this machine yet" in handlers.choose_model("var-d36")[4]

@@ -330,6 +330,7 @@ def test_keys_alone_can_edit(visitor: Visitor) -> None:
     visitor.opened(scenery(300, 200))
     page.locator(".mp-more summary").focus()
     page.keyboard.press("Enter")
+    expect(page.locator(".mp-more[open]")).to_have_count(1)
     page.locator(".mp-rect button").focus()
     page.keyboard.press("Enter")
     expect(page.locator(".mp[data-painted=yes]")).to_be_visible()
