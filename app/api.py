@@ -8,9 +8,7 @@ the same session.
 from __future__ import annotations
 
 import inspect
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -47,7 +45,7 @@ class Api:
             if not image:
                 raise ValueError("An image is needed: send a PNG that this editor saved.")
             self.handlers.pictures.open(image)  # the limits of uploads hold here too
-            path = Path(tempfile.mkdtemp(dir=self.handlers.folder)) / "replay.png"
+            path = self.handlers.outbox.place() / "replay.png"
             self.handlers.engines.get().replay(image).save(path)
             return str(path)
         except Exception as error:
@@ -114,7 +112,7 @@ class Api:
                 continue
             session.count += 1
             session.add(Entry(session.count, frame.result, request.task, engine.name, engine.sides, [], None, False))
-            folder = Path(tempfile.mkdtemp(dir=self.handlers.folder))
+            folder = self.handlers.outbox.place()
             paths = []
             for index in range(len(frame.result.images)):
                 path = folder / f"{request.task}-{frame.seed}-{index + 1}.png"

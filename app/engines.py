@@ -14,14 +14,15 @@ KEPT = 2  # engines in memory at once
 
 
 class Engines:
-    """Loads each model once, on first use. `loaded` runs switch models without disturbing each other: a run keeps
-    the engine it started with, and the least recently used one is let go."""
+    """Loads each model once, on first use. Switching disturbs nobody: a run keeps the engine it started with, and
+    the least recently used one is let go."""
 
     def __init__(self, default: str) -> None:
         self.default = default
         self._loaded: OrderedDict[str, Engine] = OrderedDict()
         self._seconds: dict[str, float] = {}
-        self._lock = threading.Lock()  # held while a model is read, so that two visitors never read it twice
+        self._lock = threading.Lock()  # guards the two tables; never held while a model is read
+        self._reading: dict[str, threading.Lock] = {}
 
     def start(self) -> None:
         """Read the default model in the background; the page can be up meanwhile."""
@@ -40,13 +41,20 @@ class Engines:
         """The engine of a model, read now if it was not yet. ValueError says what is missing."""
         name = name or self.default
         with self._lock:
-            engine = self._loaded.get(name)
+            if name in self._loaded:
+                self._loaded.move_to_end(name)
+                return self._loaded[name]
+            reading = self._reading.setdefault(name, threading.Lock())
+        with reading:  # two visitors never read the same model twice; others are not held up meanwhile
+            with self._lock:
+                engine = self._loaded.get(name)
             if engine is None:
                 engine = Engine.load(name)
-            self._loaded[name] = engine
-            self._loaded.move_to_end(name)
-            while len(self._loaded) > KEPT:
-                self._loaded.popitem(last=False)
+            with self._lock:
+                self._loaded[name] = engine
+                self._loaded.move_to_end(name)
+                while len(self._loaded) > KEPT:
+                    self._loaded.popitem(last=False)
         return engine
 
     def note(self, name: str, seconds: float) -> None:

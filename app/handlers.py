@@ -6,11 +6,9 @@ Only this file speaks `gr.Error`. Handlers that stream are generator functions; 
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -23,7 +21,7 @@ from .engines import Engines
 from .examples import examples
 from .form import NO_CLASS, RESTORED, STOPS, build_request, read_form, whole
 from .recipe import read_recipe
-from .session import Entry, Pictures, Session
+from .session import Entry, Outbox, Pictures, Session
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +66,7 @@ class Handlers:
     def __init__(self, engines: Engines) -> None:
         self.engines = engines
         self.pictures = Pictures()
-        self.folder = Path(tempfile.mkdtemp(prefix="var-editor-"))
+        self.outbox = Outbox()
 
     # pictures in
 
@@ -229,7 +227,7 @@ class Handlers:
             return gr.skip()
         entry = session.current()
         name = f"{entry.result.request.task}-{entry.result.seed}-{entry.chosen + 1}.png"
-        path = Path(tempfile.mkdtemp(dir=self.folder)) / name
+        path = self.outbox.place() / name
         self.engines.get(entry.model).save(entry.result, path, entry.chosen)
         return gr.update(value=str(path), interactive=True)
 
@@ -250,7 +248,7 @@ class Handlers:
     def use(self, session: Session) -> str:
         """The chosen result as a plain picture file: the next input."""
         entry = session.current()
-        path = Path(tempfile.mkdtemp(dir=self.folder)) / f"result-{entry.number}.png"
+        path = self.outbox.place() / f"result-{entry.number}.png"
         entry.result.images[entry.chosen].save(path, compress_level=1)
         return str(path)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 from threading import Lock
 
 from PIL import Image
@@ -96,6 +100,8 @@ class Pictures:
             if path in self._kept:
                 self._kept.move_to_end(path)
                 return self._kept[path]
+        if not Path(path).is_file():
+            raise ValueError(f"The picture is no longer on the server, where it is kept for {HOURS} h: open it again.")
         upload = open_image(path)
         with self._lock:
             self._kept[path] = upload
@@ -106,3 +112,18 @@ class Pictures:
 
 def _pixels(image: Image.Image) -> int:
     return image.width * image.height
+
+
+class Outbox:
+    """Files on their way out. Gradio serves its own copies; ours go after an hour, and all at the end."""
+
+    def __init__(self) -> None:
+        self._folder = TemporaryDirectory(prefix="var-editor-")
+
+    def place(self) -> Path:
+        """A fresh folder for one answer."""
+        folder = Path(self._folder.name)
+        for old in folder.iterdir():
+            if old.stat().st_mtime < time.time() - HOURS * 3600:
+                shutil.rmtree(old, ignore_errors=True)
+        return Path(mkdtemp(dir=folder))

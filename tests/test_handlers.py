@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from app.examples import examples, examples_html
 from app.form import Form, build_request, whole
 from app.handlers import Handlers
 from app.recipe import read_recipe
-from app.session import HISTORY, Entry, Pictures, Session
+from app.session import HISTORY, Entry, Outbox, Pictures, Session
 from var_core import EditRequest, Engine, Result
 
 FORM = Form(
@@ -265,3 +267,17 @@ def test_a_model_that_cannot_be_read_says_so(handlers: Handlers, tmp_path: Path)
     classes, *_, status, _ = handlers.choose_model(handlers.engines.default)
     assert [name for name, _ in classes["choices"]] == ["No class", "daisy", "rose", "tulip"] and "Ready" in status
     assert "not on this machine yet" in handlers.choose_model("var-d36")[4]
+
+
+def test_files_on_their_way_out_do_not_pile_up() -> None:
+    outbox = Outbox()
+    old, young = outbox.place(), outbox.place()
+    (old / "result.png").write_bytes(b"picture")
+    os.utime(old, (time.time() - 7200,) * 2)
+    newest = outbox.place()
+    assert not old.exists() and young.exists() and newest.exists()
+
+
+def test_a_picture_that_is_gone_says_so(handlers: Handlers, photo: Path) -> None:
+    photo.unlink()
+    assert "open it again" in handlers.opened(str(photo))[0]["error"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import scenery
+from conftest import rectangle, scenery
 from PIL import Image
 
 from var_core import open_image
@@ -482,3 +483,21 @@ def test_files_of_the_server_stay_there(url: str) -> None:
     event = json.loads(opener.open(request, timeout=10).read())["event_id"]
     answer = opener.open(f"{url}/gradio_api/call/inpaint/{event}", timeout=10).read().decode()
     assert "event: error" in answer and "PNG" not in answer
+
+
+def test_dropped_picture_brings_its_transparency_as_mask(visitor: Visitor) -> None:
+    picture = scenery(120, 80)
+    picture.putalpha(Image.fromarray(255 - np.asarray(rectangle((120, 80), (30, 20, 90, 60)))))
+    data = base64.b64encode(png(picture)).decode()
+    visitor.page.evaluate(
+        """async (data) => {
+          const blob = await (await fetch('data:image/png;base64,' + data)).blob(), bag = new DataTransfer();
+          bag.items.add(new File([blob], 'cut-out.png', { type: 'image/png' }));
+          document.querySelector('.mp-view').dispatchEvent(new DragEvent('drop', { dataTransfer: bag, bubbles: true }));
+        }""",
+        data,
+    )
+    expect(visitor.page.locator(".mp[data-painted=yes]")).to_be_visible()
+    expect(visitor.page.locator(".mp-note")).to_contain_text("Transparent parts")
+    assert np.array_equal(visitor.mask(), np.asarray(rectangle((120, 80), (30, 20, 90, 60))) > 0)
+    visitor.run()
