@@ -56,8 +56,8 @@ def model_choices(default: str) -> list[tuple[str, str]]:
     """Every registered model with its size, licence and whether it is on disk; a file given at start comes first."""
     choices = []
     for info in MODELS.values():
-        where = "on disk" if is_on_disk(info.name) else f"download of {info.size_mb / 1000:.1f} GB"
-        choices.append((f"{info.title} · {info.parameters} · {info.licence} · {where}", info.name))
+        where = "on disk" if is_on_disk(info.name) else f"{info.size_mb / 1000:.1f} GB to fetch"
+        choices.append((f"{info.name} · {info.resolution} px · {info.licence} · {where}", info.name))
     if default not in MODELS:
         choices.insert(0, (f"{Path(default).stem} · your file", default))
     return choices
@@ -204,11 +204,11 @@ def _controls(default_model: str) -> dict[str, Any]:
     with gr.Column(elem_id="settings"):
         made["model"] = gr.Dropdown(
             model_choices(default_model), value=default_model, label="Model", filterable=False, elem_id="model",
-            info="Larger ones know more and take longer.",
+            info="Size, licence, and whether it is here. Larger ones know more and take longer.",
         )  # fmt: skip
         made["label"] = gr.Dropdown(
             [("No class", NO_CLASS)], value=NO_CLASS, label="Class", elem_id="label",
-            info="What the new part should show. Type to search.",
+            info="What the new picture or part should show. Type to search.",
             elem_classes=["for-edit", "for-outpaint", "for-vary", "for-generate"],
         )  # fmt: skip
         made["strength"] = gr.Radio(

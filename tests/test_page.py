@@ -8,10 +8,6 @@ import json
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import rectangle, scenery
+from page_server import CHROMIUM_FLAGS, ROOT, serve
 from PIL import Image
 
 from var_core import open_image
@@ -34,17 +31,7 @@ if CHROMIUM is None and not os.environ.get("CI"):
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright  # noqa: E402
 
-ROOT = Path(__file__).parent.parent
 SIDES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 RECORD = """() => { window.seen = []; const stage = document.querySelector('#stage'); const look = () => {
   const box = stage.querySelector('.vs'); if (!box) return;
   const key = [box.dataset.state, box.querySelectorAll('.vs-strip img').length].join(' ');
@@ -67,45 +54,18 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     card = {"licence": "MIT", "sampling": {"guidance": 2.0, "top_k": 20, "top_p": 0.9}}
     folder = tmp_path_factory.mktemp("page")
     save_model(Model(tokenizer.eval(), Transformer(config).eval(), names, "tiny", card), folder / "tiny.safetensors")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = {"HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": str(folder / "gradio"), "TMPDIR": str(folder)}
-    command = [sys.executable, "-u", "app.py", "--model", str(folder / "tiny.safetensors"), "--port", str(port)]
-    address = f"http://127.0.0.1:{port}"
-    with (folder / "log.txt").open("w+") as log:
-        server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=os.environ | settings)
-        try:
-            _wait(address, server, folder / "log.txt")
-            yield address
-        finally:
-            server.terminate()
-            try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
-        text = (folder / "log.txt").read_text()
-        refused = text.count("gradio.exceptions.InvalidPathError:")  # logged by gradio when it refuses a path
-        assert text.count("Traceback") == refused, text
-
-
-def _wait(address: str, server: subprocess.Popen, log: Path) -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(400):
-        assert server.poll() is None, log.read_text()
-        try:
-            opener.open(address + "/config", timeout=2)
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError("the page did not come up: " + log.read_text())
+    with serve(str(folder / "tiny.safetensors"), folder) as address:
+        yield address
+    text = (folder / "log.txt").read_text()
+    refused = text.count("gradio.exceptions.InvalidPathError:")  # logged by gradio when it refuses a path
+    assert text.count("Traceback") == refused, text
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     assert CHROMIUM is not None, "the browser tests need Chromium: apt-get install chromium"
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         yield chromium
         chromium.close()
 
