@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nothing is reported
@@ -31,6 +32,7 @@ def main() -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl+C: in order, temporary files removed
     engines = Engines(args.model)
     page = ui.build(engines)
     engines.start()
@@ -46,6 +48,7 @@ def main() -> int:
         max_file_size="20mb",
         footer_links=["api"],
     )
+    engines.close()
     return 0
 
 

@@ -22,18 +22,30 @@ class Engines:
         self._loaded: OrderedDict[str, Engine] = OrderedDict()
         self._seconds: dict[str, float] = {}
         self._lock = threading.Lock()  # guards the two tables; never held while a model is read
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
         self._reading: dict[str, threading.Lock] = {}
 
     def start(self) -> None:
         """Read the default model in the background; the page can be up meanwhile."""
-        threading.Thread(target=self._quietly, name="load-model", daemon=True).start()
+        self._thread = threading.Thread(target=self._warm_up, name="load-model", daemon=True)
+        self._thread.start()
 
-    def _quietly(self) -> None:
+    def close(self) -> None:
+        """End what runs in the background."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(30)
+
+    def _warm_up(self) -> None:
+        """Read the model and draw one picture: the first run of a process is slow, and not a visitor's."""
         try:
             engine = self.get(self.default)
         except (ValueError, OSError):
             return  # the first visitor's request gives the sentence
-        for frame in engine.run(EditRequest(seed=0)):  # the first run of a process is slow: not a visitor's
+        for frame in engine.run(EditRequest(seed=0)):
+            if self._closing.is_set():
+                return
             if frame.result is not None:
                 self.note(self.default, frame.seconds)
 

@@ -228,6 +228,18 @@ def test_engines_are_read_once_and_let_go(model_file: Path, tmp_path: Path) -> N
     assert engines.pace("a") == "a picture takes about 2.0 s here" and engines.pace("b") == ""
 
 
+def test_the_default_model_is_read_in_the_background(model_file: Path) -> None:
+    engines = Engines(str(model_file))
+    engines.close()
+    engines = Engines(str(model_file))
+    engines.start()
+    deadline = time.time() + 20
+    while not engines.pace(str(model_file)) and time.time() < deadline:
+        time.sleep(0.05)
+    assert "a picture takes about" in engines.pace(str(model_file))
+    engines.close()
+
+
 def test_a_failed_download_is_one_sentence(handlers: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(name: str) -> None:
         raise ValueError("the model hub cannot be reached")

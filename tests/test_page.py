@@ -56,6 +56,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     save_model(Model(tokenizer.eval(), Transformer(config).eval(), names, "tiny", card), folder / "tiny.safetensors")
     with serve(str(folder / "tiny.safetensors"), folder) as address:
         yield address
+    assert not list(folder.glob("var-editor-*")), "files were left behind"
     text = (folder / "log.txt").read_text()
     refused = text.count("gradio.exceptions.InvalidPathError:")  # logged by gradio when it refuses a path
     assert text.count("Traceback") == refused, text
