@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from var_core import EditRequest, Engine
 from var_core.tokenizer import Tokenizer, TokenizerConfig
 from var_core.train.__main__ import main
 from var_core.train.data import load_pictures
+from var_core.train.parallel import Workers
 from var_core.train.tokenizer import quantize_straight_through, restart_codes, start_codebook
 
 SIDES = "1,2,3,4,6,8"
@@ -98,6 +102,43 @@ def test_a_cut_run_equals_an_uncut_one(stage: str, data: Path, runs: Path, tmp_p
     assert whole["step"] == cut["step"] == 10
     for part in (stage, "average"):
         assert all(torch.equal(whole[part][name], cut[part][name]) for name in whole[part])
+
+
+def with_two_processes(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    root = Path(__file__).parents[1]
+    return subprocess.run(
+        [*command, "-m", "var_core.train", *arguments], cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", ["tokenizer", "transformer"])
+def test_two_processes_equal_one_with_the_same_batch(stage: str, data: Path, runs: Path, tmp_path: Path) -> None:
+    """Shares of 3 and 2 pictures; the tokenizer run crosses the start of the codebook."""
+    options = TOKENIZER
+    if stage == "transformer":
+        options = ["--tokenizer", str(runs / "tokenizer"), "--float32", *TRANSFORMER, "--drop-path", "0"]
+    common = [stage, "--data", str(data), "--steps", "6", *options, "--batch", "5"]
+    assert main([*common, "--out", str(tmp_path / "one")]) == 0
+    done = with_two_processes([*common, "--out", str(tmp_path / "two")])
+    assert done.returncode == 0, done.stderr
+    assert [line[:1] for line in done.stdout.splitlines()].count("{") == 1  # figures of the first process only
+    one, two = states(tmp_path / "one"), states(tmp_path / "two")
+    assert one["step"] == two["step"] == 6
+    # the weights hardly move in a few warm-up steps; the optimizer's mean gradients tell every mistake
+    means = [torch.cat([m["exp_avg"].flatten() for m in run["optimizer"]["state"].values()]) for run in (one, two)]
+    assert means[0].norm() > 0 and (means[0] - means[1]).norm() < 1e-3 * means[0].norm()
+    if stage == "tokenizer":
+        assert one["used"].sum() > 0 and torch.equal(one["used"].sum(), two["used"].sum())
+
+
+def test_a_batch_smaller_than_the_processes_is_one_sentence() -> None:
+    with pytest.raises(ValueError, match="--batch"):
+        Workers(rank=0, count=4).rows(3)
+    parts = [Workers(rank=rank, count=4) for rank in range(4)]
+    assert [i for w in parts for i in range(10)[w.rows(10)]] == list(range(10))
+    assert sum(w.part(10) for w in parts) == pytest.approx(1)
 
 
 def test_the_loss_falls(data: Path, tmp_path: Path) -> None:

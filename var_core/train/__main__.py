@@ -1,4 +1,7 @@
-"""python -m var_core.train tokenizer | transformer | export"""
+"""python -m var_core.train tokenizer | transformer | export
+
+Several GPUs or machines: torchrun --nproc-per-node 4 -m var_core.train ... with the same options; --batch counts the
+pictures of all processes together."""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from ..checkpoints import Model, config_from, save_model
 from ..memory import keep_freed_memory
 from ..tokenizer import TokenizerConfig
 from ..transformer import Transformer, TransformerConfig
+from .parallel import Workers, joined
 from .run import Length, load_state
 from .tokenizer import TokenizerTraining, train_tokenizer
 from .transformer import TransformerTraining, load_tokenizer, train_transformer
@@ -34,7 +38,7 @@ def _common(parser: argparse.ArgumentParser, batch: int, rate: float) -> None:
         "--max-minutes", type=float, help="stop after this many minutes; the same command goes on later"
     )
     parser.add_argument("--max-steps", type=int, help="the same in steps")
-    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--batch", type=int, default=batch, help="pictures a step, over all processes")
     parser.add_argument("--rate", type=float, default=rate, help="peak learning rate (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -71,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--short-share", type=float, default=TransformerTraining().short_share, help="share of short batches"
     )
     var.add_argument("--compile", action="store_true", help="torch.compile: slow to start, about twice as fast after")
+    var.add_argument("--drop-path", type=float, default=TransformerTraining().drop_path, help="in the last block")
     export = stages.add_parser("export", help="write the model file of two runs")
     export.add_argument("--tokenizer", required=True, type=Path)
     export.add_argument("--transformer", required=True, type=Path)
@@ -83,22 +88,27 @@ def main(arguments: list[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
     keep_freed_memory()
     try:
-        print(json.dumps(_run(args)))
+        if args.stage == "export":
+            print(json.dumps(export(args.tokenizer, args.transformer, args.out, args.licence)))
+            return 0
+        with joined(args.device) as workers:
+            figures = _train(args, workers)
+        if workers.first:
+            print(json.dumps(figures))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _run(args: argparse.Namespace) -> dict:
-    if args.stage == "export":
-        return export(args.tokenizer, args.transformer, args.out, args.licence)
+def _train(args: argparse.Namespace, workers: Workers) -> dict:
     length = Length(steps=args.steps, minutes=args.minutes, max_minutes=args.max_minutes, max_steps=args.max_steps)
-    where = {"length": length, "device": args.device, "bfloat16": not args.float32}
+    where = {"length": length, "workers": workers, "bfloat16": not args.float32}
     if args.stage == "transformer":
         choices = TransformerTraining(
-            batch=args.batch, peak_rate=args.rate, variants=args.variants, short_share=args.short_share, seed=args.seed
-        )
+            batch=args.batch, peak_rate=args.rate, variants=args.variants, short_share=args.short_share,
+            drop_path=args.drop_path, seed=args.seed,
+        )  # fmt: skip
         sizes = {"depth": args.depth, "width": args.width, "heads": args.heads}
         return train_transformer(args.tokenizer, choices, args.data, args.out, **sizes, **where, compiled=args.compile)
     config = TokenizerConfig(

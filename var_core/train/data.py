@@ -45,24 +45,36 @@ class Pictures:
     def crop(self, index: int, size: int, rng: np.random.Generator, zoom: bool = True) -> np.ndarray:
         """A random, randomly mirrored square of `size` pixels; with `zoom`, half of them taken from a random
         larger square and shrunk, so that whole objects are seen too."""
-        array = self.arrays[index]
-        height, width = array.shape[:2]
+        return self._cut(index, size, *self._place(index, size, rng, zoom))
+
+    def _place(self, index: int, size: int, rng: np.random.Generator, zoom: bool = True) -> tuple[int, int, int, bool]:
+        """Top, left, side and mirroring of a random square: all that is random about a crop."""
+        height, width = self.arrays[index].shape[:2]
         side = size
         if zoom and min(height, width) > size and rng.random() < 0.5:
             side = int(rng.integers(size, min(height, width) + 1))
         top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-        square = array[top : top + side, left : left + side]
+        return top, left, side, bool(rng.random() < 0.5)
+
+    def _cut(self, index: int, size: int, top: int, left: int, side: int, mirror: bool) -> np.ndarray:
+        square = self.arrays[index][top : top + side, left : left + side]
         if side != size:
             square = np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.LANCZOS))
-        return square[:, ::-1] if rng.random() < 0.5 else square
+        return square[:, ::-1] if mirror else square
 
     def batch(
-        self, rng: np.random.Generator, b: int, size: int, weights: np.ndarray | None = None
+        self,
+        rng: np.random.Generator,
+        b: int,
+        size: int,
+        weights: np.ndarray | None = None,
+        rows: slice = slice(None),
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(b, 3, size, size) uint8 crops and (b,) labels."""
+        """(b, 3, size, size) uint8 crops and (b,) labels; of these only `rows`, with the random numbers of all."""
         index = rng.choice(len(self), size=b, p=weights)
-        crops = np.stack([self.crop(int(i), size, rng) for i in index])
-        return np.ascontiguousarray(crops.transpose(0, 3, 1, 2)), self.labels[index]
+        places = [(int(i), size, *self._place(int(i), size, rng)) for i in index]
+        crops = np.stack([self._cut(*place) for place in places[rows]])
+        return np.ascontiguousarray(crops.transpose(0, 3, 1, 2)), self.labels[index[rows]]
 
 
 def load_pictures(path: str | Path, split: str, size: int) -> Pictures:

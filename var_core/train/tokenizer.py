@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from ..tokenizer import Refine, Tokenizer, TokenizerConfig
 from .data import Pictures, load_pictures
+from .parallel import Workers
 from .run import Average, Clock, Length, Log, learning_rate, load_state, random_state, restore_random_state, save_state
 
 
@@ -148,12 +149,12 @@ def train_tokenizer(
     out: Path,
     *,
     length: Length,
-    device: str = "cpu",
+    workers: Workers = Workers(),  # noqa: B008  frozen
     bfloat16: bool = True,
 ) -> dict[str, float]:
     """Train for `length`; the next call with the same `out` goes on where a piece ended. Returns the last
-    validation figures."""
-    where = torch.device(device)
+    validation figures (of the first process)."""
+    where = workers.device
     train, val = load_pictures(data, "train", config.resolution), load_pictures(data, "val", config.resolution)
     weights = train.weights(training.balance)
     rng = np.random.default_rng(training.seed)
@@ -172,6 +173,7 @@ def train_tokenizer(
         used.copy_(saved["used"])
         step, spent = saved["step"], saved["minutes"]
         restore_random_state(rng, saved["random"])
+    workers.same_start(step)
     clock, log = Clock(length, spent, step), Log(out / "log.csv")
 
     def save() -> None:
@@ -182,19 +184,23 @@ def train_tokenizer(
         })  # fmt: skip
 
     last_save = clock.minutes
-    bar = tqdm(initial=step, total=length.steps, unit="step", mininterval=5)
-    while not clock.finished(step) and not clock.piece_over(step):
-        progress = clock.progress(step)
+    bar = tqdm(initial=step, total=length.steps, unit="step", mininterval=5, disable=not workers.first)
+    while True:
+        progress, over = workers.agree([clock.progress(step), clock.finished(step) or clock.piece_over(step)])
+        if over:
+            break
         size = config.resolution // 2 if progress < training.small_share else config.resolution
         b = training.batch * 2 if size < config.resolution else training.batch
-        image = to_model(train.batch(rng, b, size, weights)[0], where)
+        rows = workers.rows(b)
+        image = to_model(train.batch(rng, b, size, weights, rows)[0], where)
         rate = learning_rate(training.peak_rate, step, progress)
         for group in optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast(where.type, torch.bfloat16, enabled=bfloat16):
             features = tokenizer.quant_conv(tokenizer.encoder(image)).float()
         if step == training.warmup_steps:
-            start_codebook(tokenizer, features.detach(), rng)
+            start_codebook(tokenizer, workers.whole(features.detach(), b), rng)
+            workers.from_first(tokenizer.codebook.weight.data)
             average.module.codebook.load_state_dict(tokenizer.codebook.state_dict())
         residuals: list[Tensor] = []
         distances = features.new_zeros(2)
@@ -204,9 +210,10 @@ def train_tokenizer(
             stops = np.where(rng.random(b) < training.cut_share, rng.integers(1, count + 1, size=b), count)
             with torch.autocast(where.type, enabled=False):
                 canvas, distances, tokens, residuals = quantize_straight_through(
-                    tokenizer, features, torch.from_numpy(stops).to(where)
+                    tokenizer, features, torch.from_numpy(stops[rows]).to(where)
                 )
-            used += torch.bincount(torch.cat([t.flatten() for t in tokens]), minlength=config.vocab_size)
+            ids = torch.cat([t.flatten() for t in tokens])
+            used += workers.total(torch.bincount(ids, minlength=config.vocab_size))
         with torch.autocast(where.type, torch.bfloat16, enabled=bfloat16):
             made = tokenizer.decoder(tokenizer.post_quant_conv(canvas)).float()
         pixels = picture_loss(made, image)
@@ -214,29 +221,35 @@ def train_tokenizer(
         if step < training.warmup_steps:
             loss = loss + 0.01 * features.square().mean()  # keeps the features' size near one
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss * workers.part(b)).backward()
+        workers.add_gradients(tokenizer.parameters())
         nn.utils.clip_grad_norm_(tokenizer.parameters(), 1.0)
         optimizer.step()
         average.update(tokenizer, step)
         step += 1
         bar.update()
         if residuals and step % training.restart_every == 0:
-            moved = restart_codes(tokenizer, optimizer, used, residuals, rng)
-            error = (made.detach() - image).square().mean().item() / 4
-            row = {"step": step, "minutes": clock.minutes, "rate": rate, "size": size, "loss": loss.item()}
-            row |= {"pixels": pixels.item(), "codebook": distances[0].item(), "restarted": moved}
+            moved = restart_codes(tokenizer, optimizer, used, [workers.whole(r, b) for r in residuals], rng)
+            squares = (made.detach() - image).square().mean() / 4
+            means = torch.stack((loss.detach(), pixels.detach(), distances[0].detach(), squares)) * workers.part(b)
+            total, picture, codebook, error = workers.total(means).tolist()
+            row = {"step": step, "minutes": clock.minutes, "rate": rate, "size": size, "loss": total}
+            row |= {"pixels": picture, "codebook": codebook, "restarted": moved}
             row["psnr"] = -10 * math.log10(max(error, 1e-9))
-            log.write(row)
+            if workers.first:
+                log.write(row)
             bar.set_postfix(psnr=f"{row['psnr']:.2f}", restarted=moved, size=size)
             used.zero_()
-        if clock.minutes - last_save > training.save_minutes:
+        if workers.first and clock.minutes - last_save > training.save_minutes:
             save()
             last_save = clock.minutes
             figures = validate(average.module, val, limit=128)
             tqdm.write(f"step {step} {clock.minutes:.1f} min  " + "  ".join(f"{k} {v:.2f}" for k, v in figures.items()))
             sample_grid(average.module, val, out / "grid.png")
     bar.close()
-    save()
+    workers.after_first(save)
+    if not workers.first:
+        return {}
     figures = validate(average.module, val)
     sample_grid(average.module, val, out / "grid.png")
     return figures

@@ -23,6 +23,7 @@ from ..sampler import SampleOptions, sample
 from ..tokenizer import Tokenizer, TokenizerConfig
 from ..transformer import Block, Transformer, TransformerConfig
 from .data import Pictures, load_pictures
+from .parallel import Workers
 from .run import Average, Clock, Length, Log, learning_rate, load_state, random_state, restore_random_state, save_state
 from .tokenizer import to_model
 
@@ -98,7 +99,10 @@ def token_cache(
             out[at : at + len(part), variant] = tokens.cpu().numpy().astype(np.uint16)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, out)
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.save(file, out)
+        partial.replace(path)  # a cut run never leaves half a file
     return out
 
 
@@ -145,18 +149,20 @@ def train_transformer(
     width: int,
     heads: int,
     length: Length,
-    device: str = "cpu",
+    workers: Workers = Workers(),  # noqa: B008  frozen
     bfloat16: bool = True,
     compiled: bool = False,
 ) -> dict[str, float]:
     """Train on the tokens of `tokenizer_run`; pieces continue as in `train_tokenizer`."""
-    where = torch.device(device)
+    where = workers.device
     tokenizer, _ = load_tokenizer(tokenizer_run)
     tokenizer.to(where)
     token_config = tokenizer.config
     train, val = (load_pictures(data, split, token_config.resolution) for split in ("train", "val"))
-    cache = token_cache(tokenizer, train, training.variants, out / "train-tokens.npy", where)
-    val_cache = token_cache(tokenizer, val, 1, out / "val-tokens.npy", where)
+    train_file, val_file = out / "train-tokens.npy", out / "val-tokens.npy"
+    workers.after_first(lambda: token_cache(tokenizer, train, training.variants, train_file, where))
+    cache = token_cache(tokenizer, train, training.variants, train_file, where)
+    val_cache = token_cache(tokenizer, val, 1, val_file, where) if workers.first else None
     config = TransformerConfig(
         sides=token_config.sides, depth=depth, width=width, heads=heads, mlp_width=4 * width,
         classes=len(train.class_names), code_dim=token_config.code_dim, vocab_size=token_config.vocab_size,
@@ -183,6 +189,7 @@ def train_transformer(
         optimizer.load_state_dict(saved["optimizer"])
         step, spent = saved["step"], saved["minutes"]
         restore_random_state(rng, saved["random"])
+    workers.same_start(step)
     forward = torch.compile(transformer, dynamic=False) if compiled else transformer
     clock, log = Clock(length, spent, step), Log(out / "log.csv")
 
@@ -194,6 +201,7 @@ def train_transformer(
         })  # fmt: skip
 
     def report() -> dict[str, float]:
+        assert val_cache is not None
         figures = validate(average.module, tokenizer, val, val_cache)
         tqdm.write(f"step {step} {clock.minutes:.1f} min  " + "  ".join(f"{k} {v:.3f}" for k, v in figures.items()))
         log.write({"step": step, "minutes": clock.minutes, **figures})
@@ -203,21 +211,28 @@ def train_transformer(
     short_tokens = transformer.scales.spans[short - 1][1]
     short_batch = max(1, round(training.batch * transformer.scales.total / short_tokens))
     last_save = clock.minutes
-    bar = tqdm(initial=step, total=length.steps, unit="step", mininterval=5)
-    while not clock.finished(step) and not clock.piece_over(step):
+    bar = tqdm(initial=step, total=length.steps, unit="step", mininterval=5, disable=not workers.first)
+    while True:
+        progress, over = workers.agree([clock.progress(step), clock.finished(step) or clock.piece_over(step)])
+        if over:
+            break
         is_short = rng.random() < training.short_share
         b, use = (short_batch, short) if is_short else (training.batch, count)
         index = rng.choice(len(train), size=b, p=weights)
-        flat = torch.from_numpy(cache[index, rng.integers(training.variants, size=b)].astype(np.int64)).to(where)
-        labels = np.where(rng.random(b) < training.label_drop, config.null_label, train.labels[index])
-        rate = learning_rate(training.peak_rate, step, clock.progress(step), training.warmup_steps)
+        variant, rows = rng.integers(training.variants, size=b), workers.rows(b)
+        flat = torch.from_numpy(cache[index[rows], variant[rows]].astype(np.int64)).to(where)
+        labels = np.where(rng.random(b) < training.label_drop, config.null_label, train.labels[index])[rows]
+        rate = learning_rate(training.peak_rate, step, progress, training.warmup_steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
         transformer.train()
+        # drop path, on any device, differs between processes and steps yet not between a cut and an uncut run
+        torch.manual_seed((training.seed * 1_000_003 + step * workers.count + workers.rank) % 2**63)
         with torch.autocast(where.type, torch.bfloat16, enabled=bfloat16):
             loss, _, _ = scale_losses(forward, tokenizer, torch.from_numpy(labels).to(where), flat, use)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss * workers.part(b)).backward()
+        workers.add_gradients(transformer.parameters())
         nn.utils.clip_grad_norm_(transformer.parameters(), 2.0)
         optimizer.step()
         average.update(transformer, step)
@@ -225,13 +240,15 @@ def train_transformer(
         bar.update()
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.3f}", rate=f"{rate:.1e}")
-        if clock.minutes - last_save > training.save_minutes:
+        if workers.first and clock.minutes - last_save > training.save_minutes:
             save()
             report()
             sample_grid(average.module, tokenizer, out / "samples.png")
             last_save = clock.minutes
     bar.close()
-    save()
+    workers.after_first(save)
+    if not workers.first:
+        return {}
     sample_grid(average.module, tokenizer, out / "samples.png")
     return report()
 
