@@ -30,7 +30,9 @@ _SAME = (gr.skip(), gr.skip(), gr.skip())
 
 def sentence(error: Exception) -> str:
     text = str(error).strip() or "This did not work"
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
+    if text.split(maxsplit=1)[0].isalpha():  # names of models and files stay as they are
+        text = text[:1].upper() + text[1:]
+    return text + ("" if text.endswith((".", "?", "!")) else ".")
 
 
 def spoken(error: Exception) -> str:
