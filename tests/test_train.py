@@ -19,7 +19,7 @@ from var_core import EditRequest, Engine
 from var_core.tokenizer import Tokenizer, TokenizerConfig
 from var_core.train.__main__ import main
 from var_core.train.data import load_pictures
-from var_core.train.parallel import Workers
+from var_core.train.run import Workers
 from var_core.train.tokenizer import quantize_straight_through, restart_codes, start_codebook
 
 SIDES = "1,2,3,4,6,8"

@@ -16,8 +16,7 @@ from ..checkpoints import Model, config_from, save_model
 from ..memory import keep_freed_memory
 from ..tokenizer import TokenizerConfig
 from ..transformer import Transformer, TransformerConfig
-from .parallel import Workers, joined
-from .run import Length, load_state
+from .run import Length, Workers, joined, load_state
 from .tokenizer import TokenizerTraining, train_tokenizer
 from .transformer import TransformerTraining, load_tokenizer, train_transformer
 

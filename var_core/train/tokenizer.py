@@ -20,8 +20,18 @@ from tqdm import tqdm
 
 from ..tokenizer import Refine, Tokenizer, TokenizerConfig
 from .data import Pictures, load_pictures
-from .parallel import Workers
-from .run import Average, Clock, Length, Log, learning_rate, load_state, random_state, restore_random_state, save_state
+from .run import (
+    Average,
+    Clock,
+    Length,
+    Log,
+    Workers,
+    learning_rate,
+    load_state,
+    random_state,
+    restore_random_state,
+    save_state,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

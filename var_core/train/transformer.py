@@ -23,8 +23,18 @@ from ..sampler import SampleOptions, sample
 from ..tokenizer import Tokenizer, TokenizerConfig
 from ..transformer import Block, Transformer, TransformerConfig
 from .data import Pictures, load_pictures
-from .parallel import Workers
-from .run import Average, Clock, Length, Log, learning_rate, load_state, random_state, restore_random_state, save_state
+from .run import (
+    Average,
+    Clock,
+    Length,
+    Log,
+    Workers,
+    learning_rate,
+    load_state,
+    random_state,
+    restore_random_state,
+    save_state,
+)
 from .tokenizer import to_model
 
 
