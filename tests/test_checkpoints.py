@@ -10,11 +10,13 @@ import pickle
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import build_model
+from safetensors import safe_open
 from safetensors.torch import save_file
 from test_parity import GOLDEN, Case
 
@@ -187,7 +189,7 @@ def hub(official):
     server.shutdown()
 
 
-def command(endpoint: str, cache: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def command(endpoint: str, cache: Path, *words: str, group: str = "models") -> subprocess.CompletedProcess[str]:
     env = {
         **os.environ,
         "HF_ENDPOINT": endpoint,
@@ -196,7 +198,7 @@ def command(endpoint: str, cache: Path, *words: str) -> subprocess.CompletedProc
         "HF_HUB_OFFLINE": "0",
     }
     root = Path(__file__).parents[1]
-    arguments = [sys.executable, "-m", "var_core", "models", *words]
+    arguments = [sys.executable, "-m", "var_core", *filter(None, [group]), *words]
     return subprocess.run(arguments, env=env, cwd=root, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -230,3 +232,48 @@ def test_offline_is_one_sentence(tmp_path: Path) -> None:
     done = command("http://127.0.0.1:9", tmp_path, "download", "var-d16")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "cannot be reached" in done.stderr.strip().splitlines()[-1]
+
+
+def test_two_downloads_at_once_share_one_file(hub: str, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: command(hub, cache, "download", "var-d16"), range(2)))
+    assert [one.returncode for one in done] == [0, 0], done
+    assert sorted(name for name, _ in Hub.served) == sorted(Hub.files), "each file was fetched once"
+
+
+def test_a_file_of_another_depth_under_a_models_name(hub: str, tmp_path: Path) -> None:
+    assert command(hub, tmp_path, "download", "var-d16").returncode == 0
+    drawn = command(hub, tmp_path, "generate", "--model", "var-d16", group="")
+    assert drawn.returncode == 1 and "var_d16.pth has 2 blocks, but var-d16 has 16" in drawn.stderr
+    assert len(drawn.stderr.strip().splitlines()) == 1
+
+
+def test_tokenizers_of_another_pyramid_are_refused(official, tmp_path: Path) -> None:
+    state = torch.load(official[0], weights_only=True)
+    state["quantize.ema_vocab_hit_SV"] = torch.zeros(7, 8)
+    torch.save(state, tmp_path / "vae.pth")
+    with pytest.raises(ValueError, match="7 scales") as error:
+        load_official(tmp_path / "vae.pth", official[1])
+    one_sentence(error)
+
+
+@pytest.mark.parametrize("change", ["stranger", "names", "heads", "list"])
+def test_our_own_files_are_read_strictly(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "odd.safetensors"
+    save_model(build_model(), path)
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        described = json.loads(file.metadata()["model"])
+    if change == "stranger":
+        tensors["other.weight"] = torch.zeros(2)
+    elif change == "names":
+        described["class_names"].pop()
+    elif change == "heads":
+        described["transformer"]["heads"] = 3
+    else:
+        described["tokenizer"] = ["sides"]
+    save_file(tensors, path, metadata={"model": json.dumps(described)})
+    with pytest.raises(ValueError, match=r"odd\.safetensors") as error:
+        load_model(path)
+    one_sentence(error)

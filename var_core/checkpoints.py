@@ -138,9 +138,12 @@ def _entry(state: dict[str, Tensor], name: str, path: Path) -> Tensor:
 
 def _tokenizer_config(state: dict[str, Tensor], sides: tuple[int, ...], path: Path) -> TokenizerConfig:
     channels = _entry(state, "encoder.conv_in.weight", path).shape[0]
-    levels = _count(state, r"encoder\.down\.(\d+)\.")
+    levels = max(1, _count(state, r"encoder\.down\.(\d+)\."))
     widths = [_entry(state, f"encoder.down.{i}.block.0.conv1.weight", path).shape[0] for i in range(levels)]
     codes = _entry(state, "quantize.embedding.weight", path)
+    hits = state.get("ema_vocab_hit_SV", state.get("quantize.ema_vocab_hit_SV"))
+    if hits is not None and hits.shape[0] != len(sides):
+        raise ValueError(f"{path.name} was made for {hits.shape[0]} scales, not {len(sides)}: these files are no pair")
     return TokenizerConfig(
         sides=sides,
         channels=channels,
@@ -173,6 +176,16 @@ def _transformer_config(state: dict[str, Tensor], path: Path) -> TransformerConf
     )
 
 
+def _build(token_config: TokenizerConfig, config: TransformerConfig, source: str) -> tuple[Tokenizer, Transformer]:
+    """Both modules without memory of their own (meta device), for `_fill`. ValueError if the sizes are impossible."""
+    try:
+        with torch.device("meta"):
+            return Tokenizer(token_config), Transformer(config)
+    except (ValueError, TypeError, IndexError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "sizes do not go together"
+        raise ValueError(f"{source} describes a model that cannot be built: {reason}") from error
+
+
 def _fill(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
     """Strict load by assignment into a module built on the meta device."""
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
@@ -197,8 +210,12 @@ def load_official(tokenizer_file: str | Path, transformer_file: str | Path, name
     )
     token_state = _unwrap(_read_pickle(tokenizer_path), token_keys, "quantize.embedding.weight", tokenizer_path)
     state = _unwrap(_read_pickle(transformer_path), model_keys, "word_embed.weight", transformer_path)
-    config = _transformer_config(state, transformer_path)
-    token_config = _tokenizer_config(token_state, config.sides, tokenizer_path)
+    source = f"{tokenizer_path.name} with {transformer_path.name}"
+    try:
+        config = _transformer_config(state, transformer_path)
+        token_config = _tokenizer_config(token_state, config.sides, tokenizer_path)
+    except (IndexError, ZeroDivisionError, RuntimeError) as error:
+        raise ValueError(f"{source} has entries of unexpected shapes: these are no official files") from error
     for what, of_tokens, of_model in (
         ("code channels", token_config.code_dim, config.code_dim),
         ("codes", token_config.vocab_size, config.vocab_size),
@@ -206,8 +223,7 @@ def load_official(tokenizer_file: str | Path, transformer_file: str | Path, name
         if of_tokens != of_model:
             found = f"{tokenizer_path.name} has {of_tokens} {what} but {transformer_path.name} expects {of_model}"
             raise ValueError(f"{found}: these files are no pair")
-    with torch.device("meta"):
-        tokenizer, transformer = Tokenizer(token_config), Transformer(config)
+    tokenizer, transformer = _build(token_config, config, source)
     levels = len(token_config.multipliers)
     plain = {tokenizer_name(n, levels): t.float() for n, t in token_state.items() if not _DERIVED.search(n)}
     _fill(tokenizer, plain, tokenizer_path.name)
@@ -271,17 +287,20 @@ def load_model(path: str | Path) -> Model:
             config_from(TokenizerConfig, description["tokenizer"]),
             config_from(TransformerConfig, description["transformer"]),
         )
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        class_names, name = tuple(map(str, description["class_names"])), str(description["name"])
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(
             f'{path.name} does not describe a model: convert it first with "python -m var_core models convert"'
         ) from error
-    with torch.device("meta"):
-        tokenizer, transformer = Tokenizer(token_config), Transformer(config)
+    strangers = [name for name in tensors if not name.startswith(("tokenizer.", "transformer."))]
+    if strangers:
+        raise ValueError(f'{path.name} has the unknown entry "{strangers[0]}" ({len(strangers)} in all)')
+    if token_config.sides != config.sides or len(class_names) != config.classes:
+        raise ValueError(f"{path.name} contradicts itself about its scales or classes: write it again")
+    tokenizer, transformer = _build(token_config, config, path.name)
     for part, module in (("tokenizer.", tokenizer), ("transformer.", transformer)):
         _fill(module, {n.removeprefix(part): t for n, t in tensors.items() if n.startswith(part)}, path.name)
-    return Model(
-        tokenizer, transformer, tuple(description["class_names"]), description["name"], description.get("card", {})
-    )
+    return Model(tokenizer, transformer, class_names, name, description.get("card", {}))
 
 
 def config_from(kind: type[Config], values: dict[str, Any]) -> Config:

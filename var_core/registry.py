@@ -24,6 +24,7 @@ class ModelInfo:
     licence: str
     files: tuple[str, ...] = ()
     size_mb: int = 0
+    depth: int = 0  # blocks of the transformer, 0 where the file itself says
 
     @property
     def bundled(self) -> bool:
@@ -39,6 +40,7 @@ def _official(depth: int, resolution: int, parameters: str, size_mb: int) -> Mod
         licence="MIT",
         files=(_TOKENIZER_FILE, f"var_d{depth}.pth"),
         size_mb=size_mb,
+        depth=depth,
     )
 
 
@@ -104,7 +106,11 @@ def open_model(name_or_path: str) -> Model:
     files = find_model(name_or_path)
     if len(files) == 1:
         return load_model(files[0])
-    return load_official(files[0], files[1], name_or_path)
+    model = load_official(files[0], files[1], name_or_path)
+    expected, found = MODELS[name_or_path].depth, model.transformer.config.depth
+    if found != expected:
+        raise ValueError(f"{files[1].name} has {found} blocks, but {name_or_path} has {expected}: download it again")
+    return model
 
 
 def download(name: str) -> tuple[Path, ...]:
