@@ -96,3 +96,35 @@ def test_convert_and_verify(tmp_path: Path, capsys) -> None:
     assert main(["models", "convert", str(tokenizer), str(transformer), str(out)]) == 0
     assert main(["models", "verify", str(out)]) == 0
     assert "every entry fits" in capsys.readouterr().out
+
+
+def test_a_folder_of_pictures(model_file: Path, photo: Path, tmp_path: Path, capsys) -> None:
+    pictures, masks, out = tmp_path / "pictures", tmp_path / "masks", tmp_path / "new"
+    pictures.mkdir()
+    masks.mkdir()
+    for name in ("a.png", "b.png"):
+        (pictures / name).write_bytes(photo.read_bytes())
+        (masks / name).write_bytes(photo.with_name("mask.png").read_bytes())
+    (pictures / "c.jpg").write_bytes(b"no picture")
+    words = ["inpaint", pictures, "--mask", masks, "--model", model_file, "--json", "--quiet", "--seed", 1]
+    assert main([str(word) for word in (*words, "--out", out)]) == 1
+    printed = capsys.readouterr()
+    answer = json.loads(printed.out)
+    assert [Path(one["files"][0]).name for one in answer["results"]] == ["a.png", "b.png"]
+    assert [Path(one["image"]).name for one in answer["failed"]] == ["c.jpg"] and "c.jpg" in printed.err
+    assert (out / "a.png").read_bytes() == (out / "b.png").read_bytes(), "same picture, mask and seed"
+    (pictures / "c.jpg").unlink()
+    assert main([str(word) for word in (*words, "--out", out)]) == 0
+    assert main([str(word) for word in (*words, "--out", pictures)]) == 1
+    assert "folder of the originals" in capsys.readouterr().err
+
+
+def test_outputs_and_devices_that_cannot_be(model_file: Path, tmp_path: Path, capsys) -> None:
+    for words, said in [
+        (("--out", tmp_path / "a.jpg"), "end it in .png"),
+        (("--device", "banana"), 'no device "banana"'),
+        (("--device", "cuda:99"), 'no device "cuda:99"'),
+    ]:
+        assert main([str(word) for word in ("generate", "--model", model_file, "--quiet", *words)]) == 1
+        error = capsys.readouterr().err
+        assert said in error and len(error.strip().splitlines()) == 1

@@ -1,6 +1,9 @@
 """python -m var_core generate | inpaint | edit | outpaint | vary | replay | models
 
-Exit codes: 0 done, 1 could not be done (one sentence on standard error), 2 wrong usage.
+Where a command takes a picture, a folder of pictures will do: --mask is then one mask or a folder of masks with the
+same names, and --out a folder.
+
+Exit codes: 0 done, 1 could not be done (one sentence on standard error), 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -9,7 +12,9 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from . import recipe
@@ -20,6 +25,7 @@ from .images import open_image, open_mask, save_png
 from .preview import strip
 from .registry import MODELS, download, is_on_disk
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 ANCHORS = {"center": (0.5, 0.5), "left": (0.0, 0.5), "right": (1.0, 0.5), "top": (0.5, 0.0), "bottom": (0.5, 1.0)}
 
 
@@ -35,7 +41,7 @@ def _ratio(text: str) -> float:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="garden-128", help="registered name or a .safetensors file")
     parser.add_argument(
-        "--out", type=Path, default=Path("out.png"), help="output file; more candidates get -1, -2, ..."
+        "--out", type=Path, default=Path("out.png"), help="output .png (or folder); more candidates get -1, -2, ..."
     )
     parser.add_argument("--seed", type=int, help="repeats a result exactly (default: random, printed)")
     parser.add_argument("--label", help="class by name or number (default: no class)")
@@ -51,7 +57,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_edit(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", type=Path, help="PNG, JPEG or WebP")
+    parser.add_argument("image", type=Path, help="PNG, JPEG or WebP, or a folder of them")
     parser.add_argument(
         "--method", choices=("evidence", "requantize", "official"), default="evidence", help="how known pixels are held"
     )
@@ -70,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         _add_common(command)
         _add_edit(command)
-        command.add_argument("--mask", type=Path, required=True, help="picture whose white part is repainted")
+        command.add_argument("--mask", type=Path, required=True, help="white is repainted; a file or a folder")
         command.add_argument(
             "--context", type=float, default=2.0, help="side of the square around a region, in its sides"
         )
@@ -129,16 +135,24 @@ def _request(args: argparse.Namespace) -> EditRequest:
     return EditRequest(task=args.command, **common)
 
 
-def _work(args: argparse.Namespace) -> dict:
+def _engine(name: str, device: str | None) -> Engine:
+    try:
+        if device is not None:
+            torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f'this machine has no device "{device}": use cpu, or leave --device out') from error
+    return Engine.load(name, device)
+
+
+def _work(engine: Engine, args: argparse.Namespace) -> dict[str, Any]:
+    """One request: draw it with a progress bar, write its files, describe them."""
     request = _request(args)
-    engine = Engine.load(args.model, args.device)
     result: Result | None = None
-    bar = tqdm(unit="scale", disable=args.quiet or args.json, leave=False)
-    for frame in engine.run(request):
-        bar.total = frame.scales * frame.windows
-        bar.update()
-        result = frame.result
-    bar.close()
+    with tqdm(unit="scale", disable=args.quiet, leave=False) as bar:
+        for frame in engine.run(request):
+            bar.total = frame.scales * frame.windows
+            bar.update()
+            result = frame.result
     assert result is not None
     files = []
     for i in range(len(result.images)):
@@ -157,6 +171,62 @@ def _work(args: argparse.Namespace) -> dict:
         "files": files,
         "notices": list(result.notices),
     }
+
+
+def _jobs(args: argparse.Namespace) -> list[argparse.Namespace]:
+    """The picture of the command line, or one job for each picture of its folder."""
+    image = getattr(args, "image", None)
+    if image is None or not image.is_dir():
+        for path in (args.out, args.strip):
+            if path is not None and path.suffix.lower() != ".png":
+                raise ValueError(f"{path} is no name for a picture: results are PNG, so end it in .png")
+        return [args]
+    if args.strip is not None:
+        raise ValueError("--strip writes the scales of one picture: give one picture instead of a folder")
+    out = args.out if args.out.suffix.lower() != ".png" else args.out.with_suffix("")
+    if out.resolve() == image.resolve():
+        raise ValueError(f"{out} is the folder of the originals: choose another one with --out")
+    jobs = []
+    for path in sorted(path for path in image.iterdir() if path.suffix.lower() in PICTURES):
+        job = argparse.Namespace(**{**vars(args), "image": path, "out": out / f"{path.stem}.png"})
+        if (masks := getattr(args, "mask", None)) is not None and masks.is_dir():
+            fitting = sorted(mask for mask in masks.glob("*") if mask.stem == path.stem)
+            job.mask = fitting[0] if fitting else masks / f"{path.stem}.png"
+        jobs.append(job)
+    if not jobs:
+        raise ValueError(f"there is no PNG, JPEG or WebP in {image}")
+    names = [job.out for job in jobs]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"two pictures would both become {twice}: rename one of them")
+    return jobs
+
+
+def _draw(args: argparse.Namespace) -> int:
+    """Draw everything asked for. In a folder, a picture that fails is named and the others go on."""
+    jobs = _jobs(args)
+    engine = _engine(args.model, args.device)
+    if jobs[0] is args:
+        answer = _work(engine, args)
+        print(json.dumps(answer) if args.json else _line(answer))
+        return 0
+    done, failed = [], []
+    for job in jobs:
+        try:
+            answer = _work(engine, job)
+        except (ValueError, OSError) as error:
+            failed.append({"image": str(job.image), "error": str(error)})
+            print(f"error: {job.image}: {error}", file=sys.stderr)
+            continue
+        done.append({"image": str(job.image), **answer})
+        if not args.json:
+            print(_line(answer))
+    if args.json:
+        print(json.dumps({"results": done, "failed": failed}))
+    return 1 if failed else 0
+
+
+def _line(answer: dict[str, Any]) -> str:
+    return f"{', '.join(answer['files'])}  seed {answer['seed']}  {answer['seconds']:.1f} s"
 
 
 def _models(args: argparse.Namespace) -> None:
@@ -191,19 +261,17 @@ def main(arguments: list[str] | None = None) -> int:
             _models(args)
             return 0
         if args.command == "replay":
-            picture = Engine.load(args.model or recipe.read(args.image).model, args.device).replay(args.image)
+            picture = _engine(args.model or recipe.read(args.image).model, args.device).replay(args.image)
             save_png(picture, args.out)
             print(args.out)
             return 0
-        answer = _work(args)
+        return _draw(args)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if args.json:
-        print(json.dumps(answer))
-    else:
-        print(f"{', '.join(answer['files'])}  seed {answer['seed']}  {answer['seconds']:.1f} s")
-    return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":
