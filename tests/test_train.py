@@ -151,7 +151,7 @@ def test_the_loss_falls(data: Path, tmp_path: Path) -> None:
 
     def error() -> float:
         tokenizer = Tokenizer(TokenizerConfig(sides=(1, 2, 3, 4, 6, 8), channels=32, multipliers=(1, 1, 1),
-                              residual_blocks=1, code_dim=8, vocab_size=64))  # fmt: skip
+                              residual_blocks=1, groups=8, code_dim=8, vocab_size=64))  # fmt: skip
         tokenizer.load_state_dict(states(out)["tokenizer"])
         with torch.inference_mode():
             return (

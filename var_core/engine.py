@@ -56,9 +56,13 @@ class Engine:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         engine = cls(open_model(name_or_path), device)
         if dtype is not None:
-            engine.transformer.to(dtype)
-            engine.tokenizer.set_compute_dtype(dtype)
+            engine.set_dtype(dtype)
         return engine
+
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Hold the large matrices and convolutions in `dtype`; codes, norms and the residual stream stay float32."""
+        self.transformer.to(dtype)
+        self.tokenizer.set_compute_dtype(dtype)
 
     @property
     def name(self) -> str:

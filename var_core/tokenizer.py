@@ -31,6 +31,7 @@ class TokenizerConfig:
     vocab_size: int = 4096
     refine_count: int = 4
     attention: bool = True  # in the last level; the middle always attends
+    groups: int = 32  # of the norms; with few channels a group, the decoder's last norm erases a picture's mean colour
 
     @property
     def stride(self) -> int:
@@ -41,16 +42,12 @@ class TokenizerConfig:
         return self.sides[-1] * self.stride
 
 
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(32, channels, eps=1e-6)
-
-
 class ResidualBlock(nn.Module):
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, groups: int) -> None:
         super().__init__()
-        self.norm1 = _norm(in_channels)
+        self.norm1 = nn.GroupNorm(groups, in_channels, eps=1e-6)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.norm2 = _norm(out_channels)
+        self.norm2 = nn.GroupNorm(groups, out_channels, eps=1e-6)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
@@ -63,9 +60,9 @@ class ResidualBlock(nn.Module):
 class SpatialAttention(nn.Module):
     """One head over all positions, scaled by channels ** -0.5."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.norm = _norm(channels)
+        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.project = nn.Conv2d(channels, channels, 1)
 
@@ -97,11 +94,10 @@ class Upsample(nn.Module):
 class Level(nn.Module):
     """Residual blocks of one resolution, each followed by attention where the level attends."""
 
-    def __init__(self, in_channels: int, out_channels: int, blocks: int, attention: bool, resample: nn.Module | None):
+    def __init__(self, sizes: list[int], groups: int, attention: bool, resample: nn.Module | None) -> None:
         super().__init__()
-        sizes = [in_channels] + [out_channels] * blocks
-        self.blocks = nn.ModuleList(ResidualBlock(a, b) for a, b in pairwise(sizes))
-        self.attention = nn.ModuleList(SpatialAttention(out_channels) for _ in range(blocks if attention else 0))
+        self.blocks = nn.ModuleList(ResidualBlock(a, b, groups) for a, b in pairwise(sizes))
+        self.attention = nn.ModuleList(SpatialAttention(c, groups) for c in sizes[1:] if attention)
         self.resample = resample if resample is not None else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,11 +109,11 @@ class Level(nn.Module):
 
 
 class Middle(nn.Module):
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.block1 = ResidualBlock(channels, channels)
-        self.attention = SpatialAttention(channels)
-        self.block2 = ResidualBlock(channels, channels)
+        self.block1 = ResidualBlock(channels, channels, groups)
+        self.attention = SpatialAttention(channels, groups)
+        self.block2 = ResidualBlock(channels, channels, groups)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block2(self.attention(self.block1(x)))
@@ -130,14 +126,14 @@ class Encoder(nn.Module):
         super().__init__()
         widths = [config.channels * m for m in config.multipliers]
         ins = [config.channels, *widths[:-1]]
-        last = len(widths) - 1
+        last, groups, blocks = len(widths) - 1, config.groups, config.residual_blocks
         self.conv_in = nn.Conv2d(3, config.channels, 3, padding=1)
         self.levels = nn.ModuleList(
-            Level(a, b, config.residual_blocks, config.attention and i == last, Downsample(b) if i < last else None)
+            Level([a] + [b] * blocks, groups, config.attention and i == last, Downsample(b) if i < last else None)
             for i, (a, b) in enumerate(zip(ins, widths, strict=True))
         )
-        self.middle = Middle(widths[-1])
-        self.norm_out = _norm(widths[-1])
+        self.middle = Middle(widths[-1], groups)
+        self.norm_out = nn.GroupNorm(groups, widths[-1], eps=1e-6)
         self.conv_out = nn.Conv2d(widths[-1], config.code_dim, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -157,14 +153,14 @@ class Decoder(nn.Module):
         super().__init__()
         widths = [config.channels * m for m in reversed(config.multipliers)]
         ins = [widths[0], *widths[:-1]]
-        last = len(widths) - 1
+        last, groups, blocks = len(widths) - 1, config.groups, config.residual_blocks + 1
         self.conv_in = nn.Conv2d(config.code_dim, widths[0], 3, padding=1)
-        self.middle = Middle(widths[0])
+        self.middle = Middle(widths[0], groups)
         self.levels = nn.ModuleList(
-            Level(a, b, config.residual_blocks + 1, config.attention and i == 0, Upsample(b) if i < last else None)
+            Level([a] + [b] * blocks, groups, config.attention and i == 0, Upsample(b) if i < last else None)
             for i, (a, b) in enumerate(zip(ins, widths, strict=True))
         )
-        self.norm_out = _norm(widths[-1])
+        self.norm_out = nn.GroupNorm(groups, widths[-1], eps=1e-6)
         self.conv_out = nn.Conv2d(widths[-1], 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -55,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--multipliers", type=_numbers, default=(1, 1, 3, 6), help="one per level; stride = 2^(levels - 1)"
     )
     tok.add_argument("--blocks", type=int, default=1, help="residual blocks per level of the encoder")
+    tok.add_argument("--groups", type=int, default=8, help="of the norms: leave each at least four channels")
     tok.add_argument("--code-dim", type=int, default=16)
     tok.add_argument("--vocab", type=int, default=1024)
     tok.add_argument("--warmup", type=int, default=TokenizerTraining().warmup_steps, help="steps without quantization")
@@ -112,7 +113,7 @@ def _train(args: argparse.Namespace, workers: Workers) -> dict:
         return train_transformer(args.tokenizer, choices, args.data, args.out, **sizes, **where, compiled=args.compile)
     config = TokenizerConfig(
         sides=args.sides, channels=args.channels, multipliers=args.multipliers, residual_blocks=args.blocks,
-        code_dim=args.code_dim, vocab_size=args.vocab,
+        groups=args.groups, code_dim=args.code_dim, vocab_size=args.vocab,
     )  # fmt: skip
     training = TokenizerTraining(
         batch=args.batch, peak_rate=args.rate, warmup_steps=args.warmup, small_share=args.small_share, seed=args.seed
