@@ -1,4 +1,4 @@
-"""python -m var_core.train tokenizer | transformer | export
+"""python -m var_core.train tokenizer | transformer | export | split | join
 
 Several GPUs or machines: torchrun --nproc-per-node 4 -m var_core.train ... with the same options; --batch counts the
 pictures of all processes together."""
@@ -19,6 +19,7 @@ from ..transformer import Transformer, TransformerConfig
 from .run import Length, Workers, joined, load_state
 from .tokenizer import TokenizerTraining, train_tokenizer
 from .transformer import TransformerTraining, load_tokenizer, train_transformer
+from .travel import join_run, split_run
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -76,6 +77,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     var.add_argument("--compile", action="store_true", help="torch.compile: slow to start, about twice as fast after")
     var.add_argument("--drop-path", type=float, default=TransformerTraining().drop_path, help="in the last block")
+    split = stages.add_parser("split", help="a run in parts of bounded size, to carry it to another machine")
+    split.add_argument("run", type=Path)
+    split.add_argument("--out", required=True, type=Path, help="new folder for the parts")
+    split.add_argument("--part-mib", type=float, default=16.0, help="largest size of a part (default %(default)s)")
+    split.add_argument("--caches", action="store_true", help="take the token caches too; they can be made again")
+    join = stages.add_parser("join", help="the parts of a run, verified and put together")
+    join.add_argument("parts", type=Path)
+    join.add_argument("--out", required=True, type=Path, help="folder of the run")
     export = stages.add_parser("export", help="write the model file of two runs")
     export.add_argument("--tokenizer", required=True, type=Path)
     export.add_argument("--transformer", required=True, type=Path)
@@ -90,6 +99,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if args.stage == "export":
             print(json.dumps(export(args.tokenizer, args.transformer, args.out, args.licence)))
+            return 0
+        if args.stage in ("split", "join"):
+            if args.stage == "split":
+                files = split_run(args.run, args.out, args.part_mib, args.caches)
+            else:
+                files = join_run(args.parts, args.out)
+            print(json.dumps({"files": [str(file) for file in files], "bytes": sum(f.stat().st_size for f in files)}))
             return 0
         with joined(args.device) as workers:
             figures = _train(args, workers)
