@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import SIDES, rectangle, scenery
+import torch
+from conftest import SIDES, build_model, rectangle, scenery
 from PIL import Image
 
 from var_core import EditRequest, Engine
+from var_core.encoding import Encoder
 
 
 def finish(engine: Engine, request: EditRequest):
@@ -161,3 +163,70 @@ def test_unknown_classes_are_answered_with_near_ones(engine) -> None:
         list(engine.run(EditRequest(label="daisi")))
     with pytest.raises(ValueError, match="0 to 2"):
         list(engine.run(EditRequest(label=7)))
+
+
+def count_encoding(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Batch sizes of everything that is encoded from now on."""
+    seen: list[int] = []
+    features = engine.tokenizer.features
+
+    def counted(pixels: torch.Tensor) -> torch.Tensor:
+        seen.append(pixels.shape[0])
+        return features(pixels)
+
+    monkeypatch.setattr(engine.tokenizer, "features", counted)
+    return seen
+
+
+@pytest.mark.parametrize("task", ["inpaint", "outpaint", "vary"])
+def test_an_unchanged_picture_is_encoded_once_and_nothing_changes_by_it(
+    task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture, mask = scenery(90, 70), rectangle((90, 70), (20, 20, 50, 50))
+    request = EditRequest(
+        task=task,  # type: ignore[arg-type]
+        image=picture,
+        mask=mask if task == "inpaint" else None,
+        outpaint=(0, 0, 20, 0) if task == "outpaint" else (0, 0, 0, 0),
+        start_scale=3 if task == "vary" else 0,
+        seed=5,
+    )
+    plain = finish(Engine(build_model()), request)[1].images[0].tobytes()
+    engine = Engine(build_model())
+    seen = count_encoding(engine, monkeypatch)
+    assert engine.prepare(request) and seen == [1]
+    assert engine.prepare(request) and seen == [1]
+    assert finish(engine, request)[1].images[0].tobytes() == plain
+    _, other = finish(engine, replace(request, seed=6))
+    assert other.images[0].tobytes() != plain and seen == [1]
+    changed = picture.copy()
+    changed.putpixel({"inpaint": (15, 15), "outpaint": (80, 35), "vary": (45, 35)}[task], (0, 0, 0))
+    _, third = finish(engine, replace(request, image=changed))
+    assert seen == [1, 1]
+    assert (
+        third.images[0].tobytes()
+        == finish(Engine(build_model()), replace(request, image=changed))[1].images[0].tobytes()
+    )
+
+
+def test_nothing_is_encoded_ahead_while_the_engine_works() -> None:
+    engine = Engine(build_model())
+    request = EditRequest(task="vary", image=scenery(60, 60), start_scale=2)
+    engine._lock.acquire()
+    assert engine.prepare(request) is False
+    engine._lock.release()
+    assert engine.prepare(request) is True and engine._lock.acquire(blocking=False)
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    tokenizer = build_model().tokenizer
+    encoder = Encoder(tokenizer, torch.device("cpu"), limit=100_000)
+    one = encoder([scenery(48, 48, seed=0)])
+    assert encoder([scenery(48, 48, seed=0)]) is one and encoder.held < 40_000
+    for seed in range(1, 30):
+        encoder([scenery(48, 48, seed=seed)])
+        assert encoder.held <= 100_000
+    again = encoder([scenery(48, 48, seed=0)])
+    assert again is not one and torch.equal(again[0], one[0])
+    encoder.forget()
+    assert encoder.held == 0

@@ -275,6 +275,12 @@ def _stops(first: int, last: int, stride: int) -> list[int]:
 # compositing
 
 
+def usual_feather(mask: Image.Image) -> int:
+    """Width of the fade, in pixels, for what is painted: a 25th of its extent."""
+    left, top, right, bottom = mask.getbbox() or (0, 0, 1, 1)
+    return max(2, round(0.04 * max(right - left, bottom - top)))
+
+
 def composite_alpha(mask: Image.Image, feather: int) -> Image.Image:
     """255 on painted pixels, fading over `feather` pixels outside them to exactly 0."""
     painted = np.asarray(mask.convert("L")) > 127

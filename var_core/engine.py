@@ -17,6 +17,7 @@ from torch import Tensor
 
 from . import editing, recipe
 from .checkpoints import Model
+from .encoding import Encoder
 from .images import save_png
 from .memory import keep_freed_memory
 from .preview import View, preview, small
@@ -44,6 +45,7 @@ class Engine:
         self.device = torch.device(device)
         self.tokenizer = model.tokenizer.to(self.device).eval()
         self.transformer = model.transformer.to(self.device).eval()
+        self._encode = Encoder(self.tokenizer, self.device)
         self._lock = threading.Lock()
 
     @classmethod
@@ -63,6 +65,7 @@ class Engine:
         """Hold the large matrices and convolutions in `dtype`; codes, norms and the residual stream stay float32."""
         self.transformer.to(dtype)
         self.tokenizer.set_compute_dtype(dtype)
+        self._encode.forget()
 
     @property
     def name(self) -> str:
@@ -135,6 +138,22 @@ class Engine:
         if request.method == "official":
             return editing.official_keep((fraction > 0.5).astype(np.float32), self.sides)
         return editing.keep_maps(fraction, self.sides)
+
+    def prepare(self, request: EditRequest) -> bool:
+        """Encode now what `run` will need first, if the engine has nothing else to do; False where it was busy.
+        It changes no result: the same pixels encoded again give the same numbers."""
+        if request.task in ("generate", "branch"):
+            return True
+        job = self._plan(request)
+        ahead = job.windows[:1] if request.task == "outpaint" else job.windows  # later ones see earlier ones' pixels
+        for window in ahead:
+            if not self._lock.acquire(blocking=False):
+                return False
+            try:
+                self._known(request, job.pictures, window, None)
+            finally:
+                self._lock.release()
+        return True
 
     def run(self, request: EditRequest) -> Iterator[Frame]:
         """Do the job, yielding a frame for every scale of every window. The same request gives the same bytes."""
@@ -280,14 +299,8 @@ class Engine:
             assert request.mask is not None
             canvas, mask = picture, _fit_mask(request.mask, picture.size)
             windows = editing.plan_windows(mask, self.resolution, request.context)
-        feather = self._feather(request, mask)
+        feather = editing.usual_feather(mask) if request.feather is None else request.feather
         return _Job([canvas for _ in many], list(windows), editing.composite_alpha(mask, feather), feather)
-
-    def _feather(self, request: EditRequest, mask: Image.Image) -> int:
-        if request.feather is not None:
-            return request.feather
-        left, top, right, bottom = mask.getbbox() or (0, 0, 1, 1)
-        return max(2, round(0.04 * max(right - left, bottom - top)))
 
     def _known(
         self,
@@ -324,12 +337,6 @@ class Engine:
         return Known(
             tokens, keep, method, features, fraction, self.model.card.get("sampling", {}).get("evidence", 10.0)
         )
-
-    @torch.inference_mode()
-    def _encode(self, crops: list[Image.Image]) -> tuple[Tensor, list[Tensor]]:
-        pixels = torch.stack([torch.from_numpy(np.asarray(c).copy()) for c in crops]).to(self.device)
-        features = self.tokenizer.features(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1)
-        return features, self.tokenizer.quantize(features)[0]
 
     def _steps(
         self, spec: EditRequest, request: EditRequest, label: int, seed: int, known: Known | None, count: int
