@@ -138,13 +138,14 @@ def _train(args: argparse.Namespace, workers: Workers) -> dict:
 
 
 def export(tokenizer_run: Path, transformer_run: Path, out: Path, licence: str) -> dict:
-    """Join the averaged weights of two runs into one model file, large tensors in bfloat16."""
+    """Join two runs into one model file: averaged weights, the transformer's as of its best validation loss; large
+    tensors in bfloat16."""
     tokenizer, _ = load_tokenizer(tokenizer_run)
     saved = load_state(transformer_run / "state.pt")
     if saved is None:
         raise ValueError(f"there is no transformer run at {transformer_run}: train one first")
     transformer = Transformer(config_from(TransformerConfig, saved["config"]))
-    transformer.load_state_dict(saved["average"])
+    transformer.load_state_dict(saved["best"]["weights"])
     card = {"licence": licence, "sampling": {"guidance": 3.0, "top_k": 300, "top_p": 0.95, "evidence": 10.0}}
     save_model(Model(tokenizer, transformer, tuple(saved["class_names"]), out.stem, card), out, torch.bfloat16)
     return {"file": str(out), "bytes": out.stat().st_size, "steps": saved["step"], "minutes": saved["minutes"]}

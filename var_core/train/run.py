@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 _PATIENCE = timedelta(hours=2)  # the others wait while the first process validates and draws samples
 Trained = TypeVar("Trained", bound=nn.Module)
@@ -209,6 +210,43 @@ class Workers:
         if self.first:
             work()
         self.agree([0.0])
+
+
+def forward_flop(work: Callable[[], object]) -> float:
+    """Floating-point operations of the matrix products and convolutions in one call."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        work()
+    return float(counter.get_total_flops())
+
+
+def matmul_ceiling(device: torch.device, dtype: torch.dtype, side: int = 1024) -> float:
+    """FLOP/s of a square matrix product on this machine, best of five."""
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    times = []
+    for _ in range(6):
+        began = time.perf_counter()
+        (a @ b).sum().item()
+        times.append(time.perf_counter() - began)
+    return 2 * side**3 / min(times[1:])
+
+
+class Meter:
+    """Throughput since the last reading, of all processes: pictures a second, and model-FLOP utilisation (three
+    forward passes a step, against a matrix product's FLOP/s here; PaLM, appendix B)."""
+
+    def __init__(self, workers: Workers, dtype: torch.dtype) -> None:
+        self.ceiling = matmul_ceiling(workers.device, dtype) * workers.count
+        self.pictures, self.flop, self.began = 0, 0.0, time.monotonic()
+
+    def add(self, pictures: int, flop_each: float) -> None:
+        self.pictures += pictures
+        self.flop += 3 * pictures * flop_each
+
+    def read(self) -> dict[str, float]:
+        seconds = max(time.monotonic() - self.began, 1e-9)
+        figures = {"pictures/s": self.pictures / seconds, "utilisation": self.flop / seconds / self.ceiling}
+        self.pictures, self.flop, self.began = 0, 0.0, time.monotonic()
+        return figures
 
 
 @contextmanager

@@ -25,7 +25,9 @@ from .run import (
     Clock,
     Length,
     Log,
+    Meter,
     Workers,
+    forward_flop,
     learning_rate,
     load_state,
     random_state,
@@ -185,6 +187,9 @@ def train_tokenizer(
         restore_random_state(rng, saved["random"])
     workers.same_start(step)
     clock, log = Clock(length, spent, step), Log(out / "log.csv")
+    meter = Meter(workers, torch.bfloat16 if bfloat16 else torch.float32)
+    probe = torch.zeros(1, 3, config.resolution, config.resolution, device=where)
+    flop = forward_flop(lambda: tokenizer.decode(tokenizer.features(probe)))
 
     def save() -> None:
         save_state(out / "state.pt", {
@@ -236,6 +241,7 @@ def train_tokenizer(
         nn.utils.clip_grad_norm_(tokenizer.parameters(), 1.0)
         optimizer.step()
         average.update(tokenizer, step)
+        meter.add(b, flop * (size / config.resolution) ** 2)
         step += 1
         bar.update()
         if residuals and step % training.restart_every == 0:
@@ -245,7 +251,7 @@ def train_tokenizer(
             total, picture, codebook, error = workers.total(means).tolist()
             row = {"step": step, "minutes": clock.minutes, "rate": rate, "size": size, "loss": total}
             row |= {"pixels": picture, "codebook": codebook, "restarted": moved}
-            row["psnr"] = -10 * math.log10(max(error, 1e-9))
+            row |= {"psnr": -10 * math.log10(max(error, 1e-9)), **meter.read()}
             if workers.first:
                 log.write(row)
             bar.set_postfix(psnr=f"{row['psnr']:.2f}", restarted=moved, size=size)
@@ -256,6 +262,7 @@ def train_tokenizer(
             figures = validate(average.module, val, limit=128)
             tqdm.write(f"step {step} {clock.minutes:.1f} min  " + "  ".join(f"{k} {v:.2f}" for k, v in figures.items()))
             sample_grid(average.module, val, out / "grid.png")
+            meter.read()  # what it took is not training's
     bar.close()
     workers.after_first(save)
     if not workers.first:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,9 @@ from .run import (
     Clock,
     Length,
     Log,
+    Meter,
     Workers,
+    forward_flop,
     learning_rate,
     load_state,
     random_state,
@@ -53,6 +56,7 @@ class TransformerTraining:
     short_scales: int = 7  # short batches hold this many scales
     short_share: float = 0.6  # of all steps
     balance: float = 0.7
+    patience: int = 4  # validations without a better loss after which the run ends
     save_minutes: float = 5.0
     seed: int = 0
 
@@ -192,8 +196,10 @@ def train_transformer(
         lr=training.peak_rate, betas=(0.9, 0.95),
     )  # fmt: skip
     step, spent = 0, 0.0
+    best: dict[str, Any] = {"loss": math.inf, "late": 0, "weights": None}
     saved = load_state(out / "state.pt")
     if saved is not None:
+        best = saved["best"]
         transformer.load_state_dict(saved["transformer"])
         average.module.load_state_dict(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -207,23 +213,35 @@ def train_transformer(
         save_state(out / "state.pt", {
             "config": asdict(config), "transformer": transformer.state_dict(), "average": average.module.state_dict(),
             "optimizer": optimizer.state_dict(), "step": step, "minutes": clock.minutes, "random": random_state(rng),
-            "class_names": list(train.class_names),
+            "class_names": list(train.class_names), "best": best,
         })  # fmt: skip
 
     def report() -> dict[str, float]:
         assert val_cache is not None
-        figures = validate(average.module, tokenizer, val, val_cache)
+        speed = meter.read()
+        figures = validate(average.module, tokenizer, val, val_cache) | speed
+        if figures["loss"] < best["loss"]:
+            weights = {name: value.detach().clone() for name, value in average.module.state_dict().items()}
+            best.update(loss=figures["loss"], late=0, weights=weights)
+        else:
+            best["late"] += 1
         tqdm.write(f"step {step} {clock.minutes:.1f} min  " + "  ".join(f"{k} {v:.3f}" for k, v in figures.items()))
         log.write({"step": step, "minutes": clock.minutes, **figures})
+        meter.read()  # what validation took is not training's
         return figures
 
     count, short = len(config.sides), min(training.short_scales, len(config.sides))
     short_tokens = transformer.scales.spans[short - 1][1]
     short_batch = max(1, round(training.batch * transformer.scales.total / short_tokens))
+    meter = Meter(workers, torch.bfloat16 if bfloat16 else torch.float32)
+    whole = torch.zeros(1, transformer.scales.total, dtype=torch.long, device=where)
+    flop = forward_flop(lambda: scale_losses(transformer, tokenizer, whole[:, 0], whole, count))
     last_save = clock.minutes
     bar = tqdm(initial=step, total=length.steps, unit="step", mininterval=5, disable=not workers.first)
     while True:
-        progress, over = workers.agree([clock.progress(step), clock.finished(step) or clock.piece_over(step)])
+        progress, over = workers.agree([
+            clock.progress(step), clock.finished(step) or clock.piece_over(step) or best["late"] >= training.patience
+        ])  # fmt: skip
         if over:
             break
         is_short = rng.random() < training.short_share
@@ -246,21 +264,22 @@ def train_transformer(
         nn.utils.clip_grad_norm_(transformer.parameters(), 2.0)
         optimizer.step()
         average.update(transformer, step)
+        meter.add(b, flop * (short_tokens / transformer.scales.total if is_short else 1.0))
         step += 1
         bar.update()
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.3f}", rate=f"{rate:.1e}")
         if workers.first and clock.minutes - last_save > training.save_minutes:
-            save()
             report()
+            save()
             sample_grid(average.module, tokenizer, out / "samples.png")
             last_save = clock.minutes
     bar.close()
+    figures = report() if workers.first else {}
     workers.after_first(save)
-    if not workers.first:
-        return {}
-    sample_grid(average.module, tokenizer, out / "samples.png")
-    return report()
+    if workers.first:
+        sample_grid(average.module, tokenizer, out / "samples.png")
+    return figures
 
 
 @torch.inference_mode()
