@@ -121,6 +121,21 @@ class Handlers:
         except Exception as error:
             return {"error": spoken(error)}
 
+    def prepare(self, path: str | None, mask_url: str | None, *values: Any) -> bool:
+        """Encode ahead what a run would need now, while the visitor still paints. What is missing is said by the
+        run, not by this."""
+        try:
+            form = read_form(values)
+            if not path or form.mode == "generate" or self.engines.missing(form.model):
+                return False
+            engine = self.engines.get(form.model)
+            return engine.prepare(build_request(engine, self._picture(path, form.mode), mask_url, form, form.mode))
+        except ValueError:
+            return False
+        except Exception:
+            log.exception("nothing could be prepared")
+            return False
+
     def _picture(self, path: str | None, task: str) -> Image.Image | None:
         return self.pictures.open(path).image if path and task != "generate" else None
 
@@ -298,14 +313,16 @@ class Handlers:
             raise toast(text) from error
 
     @guarded
-    def example(self, event: gr.EventData) -> tuple[str, str | None]:
-        """(picture, mask) of an example."""
+    def example(self, event: gr.EventData) -> tuple[str, str | None, str]:
+        """(picture, mask, mode) of an example."""
         found = examples()
         index = int(event.example)
         if not 0 <= index < len(found):
             raise ValueError("This example is no longer there: reload the page.")
         chosen = found[index]
-        return str(chosen.picture), None if chosen.mask is None else str(chosen.mask)
+        if chosen.mask is None:
+            return str(chosen.picture), None, "vary"
+        return str(chosen.picture), str(chosen.mask), "inpaint"
 
 
 def spaced(name: str) -> str:

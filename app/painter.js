@@ -6,11 +6,11 @@ const picture = $('.mp-picture'), mask = $('.mp-mask'), cells = $('.mp-cells');
 const paint = mask.getContext('2d', { willReadFrequently: true });
 const size = $('[data-size]'), more = $('.mp-more');
 const DISPLAY = 1024, MAX_BYTES = 20 * 2 ** 20, STEPS = 40, COLOUR = '#f0257c';
-const FIT_MARGIN = 0;
 let tool = 'brush', loaded = false, source = null, uploading = null, original = [0, 0];
 let past = [], future = [], layer = undefined, idle = 0;
 let scale = 1, offset = [0, 0], fitted = true;
-let overlay = null;
+let overlay = null, due = 0;
+let form = { mode: 'inpaint', ratio: null, anchor: [0.5, 0.5], sides: [0, 0, 0, 0] }; // what the page's settings say about the picture
 
 const note = (text, kind = 'error') => { const line = $('.mp-note'); line.textContent = text || ''; line.dataset.kind = kind; };
 
@@ -45,7 +45,7 @@ function show(bitmap) {
   if (holes) put(alpha); else paint.clearRect(0, 0, w, h);
   root.dataset.ready = `${w}x${h}`; root.dataset.original = original.join('x');
   for (const input of element.querySelectorAll('.mp-rect input')) input.max = input.name === 'left' || input.name === 'width' ? original[0] : original[1];
-  fit(); changed();
+  frame(); fit(); changed();
 }
 
 async function open(blob, name) {
@@ -57,7 +57,7 @@ async function open(blob, name) {
   const mine = (uploading = upload(new File([blob], name || blob.name || 'picture.png', { type: blob.type })).then((sent) => {
     if (uploading !== mine) return;
     source = { path: sent.path, url: sent.url, orig_name: name || blob.name, meta: { _type: 'gradio.FileData' } };
-    trigger('upload');
+    trigger('upload'); ahead();
   }).catch(() => { if (uploading === mine) note('The picture could not be sent to the server: check the connection and open it again.'); }));
   return true;
 }
@@ -72,7 +72,7 @@ async function openServed(file, itsMask) { // a picture that the server already 
   uploading = null;
   source = { path: file.path, url: file.url, orig_name: file.orig_name, meta: { _type: 'gradio.FileData' } };
   if (itsMask && itsMask.url) await openMask(await (await fetch(itsMask.url)).blob());
-  trigger('upload');
+  trigger('upload'); ahead();
 }
 
 function refuse(text) { // the server did not take the picture
@@ -98,6 +98,11 @@ function changed() {
   layer = undefined; clearTimeout(idle); idle = setTimeout(() => { encode(); root.dataset.painted = layer ? 'yes' : 'no'; }, 120);
   $('[data-act=undo]').disabled = !past.length; $('[data-act=redo]').disabled = !future.length;
   if (overlay) { overlay = null; drawCells(); }
+  ahead();
+}
+function ahead() { // after a pause in painting, the server encodes what a run would need now
+  clearTimeout(due); delete root.dataset.prepared;
+  due = setTimeout(() => { if (source && document.body.dataset.running !== 'yes') trigger('release'); }, 300);
 }
 function back(from, to) { if (!from.length) return; to.push(alphaOf()); put(from.pop()); changed(); }
 
@@ -154,12 +159,36 @@ const place = () => { sheet.style.transform = `translate(${offset[0]}px, ${offse
 function fit() {
   const box = view.getBoundingClientRect(), w = mask.width, h = mask.height;
   if (!loaded || !box.width) return;
-  scale = Math.min((box.width - FIT_MARGIN) / w, (box.height - FIT_MARGIN) / h, 8);
-  offset = [(box.width - w * scale) / 2, (box.height - h * scale) / 2]; fitted = true; place();
+  const [l, t, r, b] = amounts().map((pixels) => (pixels * w) / original[0]), margin = l + t + r + b ? 16 : 0;
+  scale = Math.min((box.width - margin) / (l + w + r), (box.height - margin) / (t + h + b), 8);
+  offset = [(box.width - (w + r - l) * scale) / 2, (box.height - (h + b - t) * scale) / 2]; fitted = true; place();
 }
 function zoom(factor, x, y) { // about a point of the view
   const next = Math.min(Math.max(scale * factor, 0.05), 32), ratio = next / scale;
   offset = [x - (x - offset[0]) * ratio, y - (y - offset[1]) * ratio]; scale = next; fitted = false; place();
+}
+const paints = () => form.mode === 'inpaint' || form.mode === 'edit';
+
+// ---- outpainting: the frame of the larger picture
+
+const rounded = (x) => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x)); // halves to even, as the server does
+function amounts() { // pixels of the picture to be added at left, top, right, bottom
+  if (!loaded || form.mode !== 'outpaint') return [0, 0, 0, 0];
+  if (!form.ratio) return form.sides;
+  const [w, h] = original, across = Math.max(0, rounded(h * form.ratio) - w), down = across ? 0 : Math.max(0, rounded(w / form.ratio) - h);
+  const left = rounded(across * form.anchor[0]), top = rounded(down * form.anchor[1]);
+  return [left, top, across - left, down - top];
+}
+function frame() {
+  const [l, t, r, b] = amounts(), factor = mask.width / original[0], edge = $('.mp-frame'), grows = l + t + r + b > 0;
+  root.dataset.mode = form.mode; edge.hidden = !grows;
+  [edge.style.left, edge.style.top, edge.style.right, edge.style.bottom] = [l, t, r, b].map((pixels) => `${-pixels * factor}px`);
+  $('.mp-grown').textContent = grows ? `${original[0] + l + r} × ${original[1] + t + b} px` : '';
+}
+function settings(values, ratios, anchors) { // the page's controls, whenever one that matters here changes
+  const [mode, ratio, anchor, ...sides] = values;
+  form = { mode, ratio: ratios[ratio], anchor: anchors[anchor], sides: sides.slice(0, 4).map((side) => Math.max(0, Math.round(+side || 0))) };
+  frame(); fit(); ahead();
 }
 const local = (event) => { const box = view.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
 const onPicture = (event) => { const [x, y] = local(event); return [(x - offset[0]) / scale, (y - offset[1]) / scale]; };
@@ -167,7 +196,7 @@ const brushWidth = () => (+size.value * Math.max(mask.width, mask.height)) / 102
 new ResizeObserver(() => { if (fitted) fit(); }).observe(view);
 
 function moveRing(event) {
-  const hide = !loaded || tool === 'pan' || event.pointerType === 'touch';
+  const hide = !loaded || !paints() || tool === 'pan' || event.pointerType === 'touch';
   ring.style.display = hide ? 'none' : 'block'; if (hide) return;
   const [x, y] = local(event), d = brushWidth() * scale;
   Object.assign(ring.style, { width: `${d}px`, height: `${d}px`, transform: `translate(${x - d / 2}px, ${y - d / 2}px)` });
@@ -186,7 +215,7 @@ view.addEventListener('pointerdown', (event) => {
   if (!loaded || event.target.closest('button') || (event.pointerType === 'mouse' && event.button === 2)) return;
   view.setPointerCapture(event.pointerId); fingers.set(event.pointerId, local(event));
   if (fingers.size === 2) { if (stroke) { stroke = null; put(past.pop()); changed(); } grip = grab(); return; }
-  if (tool === 'pan' || event.button === 1) { grip = grab(); return; }
+  if (tool === 'pan' || !paints() || event.button === 1) { grip = grab(); return; }
   remember(); stroke = onPicture(event); segment(stroke, stroke);
 });
 view.addEventListener('pointermove', (event) => {
@@ -257,7 +286,7 @@ document.addEventListener('drop', (event) => { delete root.dataset.drop; const f
 document.addEventListener('paste', (event) => { const file = [...(event.clipboardData?.files ?? [])].find((f) => f.type.startsWith('image/')); if (file) { event.preventDefault(); open(file); } });
 document.addEventListener('keydown', (event) => {
   const typing = event.target.closest?.('textarea, select, [contenteditable=true], input:not([type=range]):not([type=radio]):not([type=checkbox])');
-  if (typing || !loaded) return;
+  if (typing || !loaded || !paints()) return;
   const key = event.key.toLowerCase(), command = event.ctrlKey || event.metaKey;
   if (command && key === 'z') { event.preventDefault(); (event.shiftKey ? acts.redo : acts.undo)(); } else if (command && key === 'y') { event.preventDefault(); acts.redo(); }
   else if (command || event.altKey) return;
@@ -267,8 +296,9 @@ document.addEventListener('keydown', (event) => {
 pick('brush');
 
 window.painter = {
-  open, openServed, openMask, refuse, note, file: () => source,
+  open, openServed, openMask, refuse, note, settings, file: () => source,
   async submit() { if (uploading) await uploading; return { source, mask: encode() }; },
   opened(answer) { if (!answer) return; if (answer.error) refuse(answer.error); else note((answer.notices || []).join(' '), 'notice'); },
+  prepared(yes) { if (yes) root.dataset.prepared = 'yes'; },
   setCells(answer) { if (!answer) return; if (answer.error) { note(answer.error); return; } overlay = answer; $('[data-cellscale]').max = answer.windows[0].grids.length; drawCells(); },
 };

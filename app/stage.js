@@ -43,6 +43,7 @@ window.page = {
   async run(values) { begin(); const sent = await window.painter.submit(); values[0] = sent.source; values[1] = sent.mask; return values; },
   branch(values) { begin(); values[0] = +find('.vs-range').value; return values; },
   async look(values) { const sent = await window.painter.submit(); values[0] = sent.source; values[1] = sent.mask; return values; },
+  async example(picture, mask) { await window.painter.openServed(picture, mask); document.getElementById('run').click(); },
   finished() { running(false); },
 };
 document.addEventListener('keydown', (event) => {

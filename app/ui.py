@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,7 @@ def build(engines: Engines) -> gr.Blocks:
             "mask": gr.Textbox(visible=False, label="mask"),
             "point": gr.Number(visible=False, label="scale"),
             "answer": gr.JSON(visible=False),
+            "prepared": gr.Checkbox(visible=False),
             "next": gr.File(visible=False, label="next picture"),
             "next_mask": gr.File(visible=False, label="next mask"),
         }
@@ -184,10 +186,23 @@ def _wire_rest(page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict
     )
     buttons["reuse"].click(handlers.last_seed, session, controls["seed"], **_QUIET)
     if "examples" in parts:
-        parts["examples"].select(handlers.example, None, [hidden["next"], hidden["next_mask"]], **_QUIET).success(
-            None, [hidden["next"], hidden["next_mask"]], None, js="(p, m) => window.painter.openServed(p, m)", **_QUIET
+        chosen = [hidden["next"], hidden["next_mask"], controls["mode"]]
+        parts["examples"].select(handlers.example, None, chosen, **_QUIET).success(
+            None, chosen[:2], None, js="(p, m) => window.page.example(p, m)", **_QUIET
         )
-    controls["ratio"].change(None, controls["ratio"], None, js="(v) => { document.body.dataset.ratio = v; }", **_QUIET)
+    seen = [
+        controls[name]
+        for name in ("mode", "ratio", "anchor", "left", "top", "right", "bottom", "strength", "context", "model")
+    ]
+    tables = f"{json.dumps(RATIOS)}, {json.dumps(ANCHORS)}"
+    gr.on(
+        [part.change for part in seen], None, seen, None,
+        js=f"(...v) => {{ document.body.dataset.ratio = v[1]; window.painter.settings(v, {tables}); }}", **_QUIET,
+    )  # fmt: skip
+    painter.release(
+        handlers.prepare, [hidden["source"], hidden["mask"], *controls.values()], hidden["prepared"],
+        js="(...v) => window.page.look(v)", queue=False, trigger_mode="multiple", **_QUIET,
+    ).then(None, hidden["prepared"], None, js="(v) => window.painter.prepared(v)", **_QUIET)  # fmt: skip
     defaults = [controls[name] for name in ("label", "guidance", "top_k", "top_p")]
     defaults += [parts["status"], buttons["fetch"]]
     choose: dict[str, Any] = {"fn": handlers.choose_model, "inputs": controls["model"], "outputs": defaults, **_QUIET}

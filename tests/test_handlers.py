@@ -14,6 +14,7 @@ import pytest
 from conftest import SIDES, rectangle, scenery
 from PIL import Image
 from test_canvas import layer
+from test_engine import count_encoding
 
 from app.engines import Engines
 from app.examples import examples, examples_html
@@ -111,6 +112,19 @@ def test_refused_uploads_are_answered(handlers: Handlers, tmp_path: Path) -> Non
     Image.fromarray(np.full((30, 40), 40_000, dtype=np.uint16)).save(gray)
     answer = handlers.opened(str(gray))[0]
     assert answer["size"] == [40, 30] and "16 bits" in answer["notices"][0]
+
+
+def test_what_was_prepared_is_not_encoded_again(
+    handlers: Handlers, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = count_encoding(handlers.engines.get(), monkeypatch)
+    for given in ((None, None), (str(photo), None), (str(photo), "data:nonsense"), (str(photo.with_name("x")), MASK)):
+        assert handlers.prepare(*given, *values()) is False
+    assert handlers.prepare(str(photo), MASK, *values(mode="generate")) is False and seen == []
+    assert handlers.prepare(str(photo), MASK, *values()) is True and seen == [1]
+    for mode, label in (("inpaint", -1), ("edit", 1)):
+        assert "Done" in list(handlers.run(str(photo), MASK, Session(), *values(mode=mode, label=label)))[-1][1]
+    assert seen == [1]
 
 
 def test_look_tells_which_tokens_change(handlers: Handlers, photo: Path) -> None:

@@ -187,6 +187,19 @@ def test_inpaint_shows_ten_scales_and_keeps_every_pixel_outside(visitor: Visitor
     assert (before[mask] != after[mask]).any(axis=-1).mean() > 0.9
 
 
+def test_the_picture_is_encoded_while_the_visitor_paints(visitor: Visitor) -> None:
+    ready = visitor.page.locator(".mp[data-prepared=yes]")
+    visitor.opened(scenery(400, 300))
+    visitor.page.wait_for_timeout(600)
+    expect(ready).to_have_count(0)  # nothing is painted, so nothing can be known yet
+    visitor.stroke((0.3, 0.5), (0.6, 0.5))
+    expect(ready).to_have_count(1)
+    visitor.page.click("[data-act=clear]")
+    expect(ready).to_have_count(0)
+    visitor.mode("Vary")
+    expect(ready).to_have_count(1)
+
+
 def test_painted_mask_is_the_stroke_even_when_the_photo_is_turned(visitor: Visitor) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -259,10 +272,18 @@ def test_outpaint_and_generate(visitor: Visitor) -> None:
     photo = scenery(160, 120)
     visitor.opened(photo)
     visitor.mode("Outpaint")
+    expect(visitor.page.locator(".mp-grown")).to_have_text("213 × 120 px")
+    frame, shown = (visitor.page.locator(part).bounding_box() for part in (".mp-frame", ".mp-picture"))
+    assert frame is not None and shown is not None
+    unit = shown["width"] / 160
+    assert frame["width"] == pytest.approx(213 * unit, abs=1) and frame["height"] == pytest.approx(120 * unit, abs=1)
+    assert shown["x"] - frame["x"] == pytest.approx(26 * unit, abs=1)
+    expect(visitor.page.locator("button[data-tool=brush]")).to_be_hidden()
     visitor.run()
     wide = visitor.result()
     assert wide.size == (213, 120)
     left = round((213 - 160) * 0.5)
+    assert left == 26
     visitor.mode("Generate")
     expect(visitor.page.locator("#painter")).to_be_hidden()
     visitor.run()
@@ -339,6 +360,35 @@ def test_phone_paints_with_a_finger(browser: Browser, url: str) -> None:
     visitor.page.locator("#run").tap()
     visitor.done()
     assert visitor.page.evaluate("document.documentElement.scrollWidth") == 390
+    visitor.close()
+
+
+def test_two_fingers_zoom_and_leave_no_paint(browser: Browser, url: str) -> None:
+    visitor = Visitor(browser, url, 390, 844, touch=True)
+    visitor.opened(scenery(400, 300))
+    before = visitor.page.locator(".mp-mask").bounding_box()
+    view = visitor.page.locator(".mp-view").bounding_box()
+    assert before is not None and view is not None
+    x, y = view["x"] + view["width"] / 2, view["y"] + view["height"] / 2
+    hand = visitor.context.new_cdp_session(visitor.page)
+
+    def fingers(kind: str, *places: tuple[float, float]) -> None:
+        points = [{"x": px, "y": py, "id": number} for number, (px, py) in enumerate(places)]
+        hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    fingers("touchStart", (x - 20, y))
+    fingers("touchStart", (x - 20, y), (x + 20, y))
+    for gap in (30, 40, 50, 60):
+        fingers("touchMove", (x - gap, y), (x + gap, y))
+    fingers("touchEnd", (x - 60, y))
+    fingers("touchMove", (x - 40, y + 20))  # the finger that stays moves the picture and does not paint
+    fingers("touchEnd")
+    after = visitor.page.locator(".mp-mask").bounding_box()
+    assert after is not None and after["width"] / before["width"] == pytest.approx(3, rel=0.05)
+    assert not visitor.mask().any()
+    visitor.page.locator("[data-act=fit]").tap()
+    again = visitor.page.locator(".mp-mask").bounding_box()
+    assert again is not None and [again["x"], again["width"]] == pytest.approx([before["x"], before["width"]])
     visitor.close()
 
 
