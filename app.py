@@ -23,6 +23,9 @@ def main() -> int:
     )
     args = parser.parse_args()
 
+    from app import zero
+
+    zero.ready()
     from app import ui
     from app.engines import Engines
     from var_core import find_model

@@ -19,6 +19,7 @@ from . import canvas
 from .form import ANCHORS
 from .handlers import Handlers, spoken, toast
 from .session import Entry, Session
+from .zero import gpu
 
 _OPTIONS = ("seed", "candidates", "guidance", "top_k", "top_p", "smooth", "model")
 _HOLD = ("method", "context", "feather", "color_match")
@@ -164,11 +165,11 @@ def add_api(handlers: Handlers, session: gr.State) -> None:
     }
     for task, (text, names) in endpoints.items():
         trigger.click(
-            _endpoint(api, task, names, parts), [session, *(parts[name] for name in names)], outputs,
+            gpu(_endpoint(api, task, names, parts)), [session, *(parts[name] for name in names)], outputs,
             api_name=task, api_description=text, concurrency_limit=1, concurrency_id="engine", show_progress="hidden",
         )  # fmt: skip
     trigger.click(
-        api.replay, parts["image"], picture, api_name="replay", concurrency_limit=1, concurrency_id="engine",
+        gpu(api.replay), parts["image"], picture, api_name="replay", concurrency_limit=1, concurrency_id="engine",
         show_progress="hidden",
     )  # fmt: skip
     trigger.click(api.models, None, listing, api_name="models", show_progress="hidden")

@@ -10,6 +10,8 @@ from pathlib import Path
 from var_core import MODELS, EditRequest, Engine
 from var_core.registry import download, is_on_disk
 
+from . import zero
+
 KEPT = 2  # engines in memory at once
 
 
@@ -30,6 +32,8 @@ class Engines:
         """Read the default model in the background; the page can be up meanwhile."""
         self._thread = threading.Thread(target=self._warm_up, name="load-model", daemon=True)
         self._thread.start()
+        if zero.active():  # the weights must be in place before the first visitor's run
+            self._thread.join()
 
     def close(self) -> None:
         """End what runs in the background."""
@@ -43,6 +47,8 @@ class Engines:
             engine = self.get(self.default)
         except (ValueError, OSError):
             return  # the first visitor's request gives the sentence
+        if zero.active():
+            return
         for frame in engine.run(EditRequest(seed=0)):
             if self._closing.is_set():
                 return

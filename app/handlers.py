@@ -16,7 +16,7 @@ from PIL import Image
 
 from var_core import MODELS, EditRequest, Engine, Frame, Result
 
-from . import canvas
+from . import canvas, zero
 from .engines import Engines
 from .examples import examples
 from .form import NO_CLASS, RESTORED, STOPS, build_request, read_form, whole
@@ -126,7 +126,7 @@ class Handlers:
         run, not by this."""
         try:
             form = read_form(values)
-            if not path or form.mode == "generate" or self.engines.missing(form.model):
+            if not path or form.mode == "generate" or self.engines.missing(form.model) or zero.active():
                 return False
             engine = self.engines.get(form.model)
             return engine.prepare(build_request(engine, self._picture(path, form.mode), mask_url, form, form.mode))

@@ -18,6 +18,7 @@ from .examples import examples, examples_html
 from .form import ANCHORS, NO_CLASS, RATIOS, RESTORED
 from .handlers import Handlers
 from .session import HOURS, Session
+from .zero import gpu
 
 HERE = Path(__file__).parent
 SIDES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)  # shown until the model is read
@@ -141,14 +142,14 @@ def _wire_runs(handlers: Handlers, controls: dict, hidden: dict, parts: dict, bu
     outputs = [parts["stage"], parts["status"], parts["session"], parts["history"], buttons["download"]]
     waiting = {"show_progress": "minimal", "show_progress_on": parts["status"]}  # the place in the queue
     ran = buttons["run"].click(
-        handlers.run,
+        gpu(handlers.run),
         [hidden["source"], hidden["mask"], parts["session"], *values],
         outputs,
         js="(...v) => window.page.run(v)",
         **(_ENGINE | waiting),
     )
     branched = parts["stage"].submit(
-        handlers.branch,
+        gpu(handlers.branch),
         [hidden["point"], parts["session"], *values],
         outputs,
         js="(...v) => window.page.branch(v)",

@@ -15,6 +15,12 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
 THEMES = ("light", "dark")
+STATES = ("idle", "painting", "running", "done")
+
+
+def names() -> list[str]:
+    """The files that this makes."""
+    return [f"page-{size}-{theme}-{state}.jpg" for size in SIZES for theme in THEMES for state in STATES]
 
 
 def main() -> None:
