@@ -1,12 +1,16 @@
-"""A small model with random weights, and pictures drawn by code."""
+"""A small model with random weights, pictures drawn by code, and the page on a server with a browser."""
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from page_server import CHROMIUM_FLAGS, serve
 from PIL import Image
 
 from var_core.checkpoints import Model, save_model
@@ -39,6 +43,40 @@ def model_file(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     save_model(build_model(), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page on a model with random weights, slow enough to be stopped."""
+    model = build_model()
+    torch.manual_seed(0)
+    config = TransformerConfig(
+        sides=SIDES, depth=6, width=192, heads=6, mlp_width=768, classes=3, code_dim=8, vocab_size=64
+    )
+    slow = Model(model.tokenizer, Transformer(config).eval(), model.class_names, "tiny", model.card)
+    folder = tmp_path_factory.mktemp("page")
+    save_model(slow, folder / "tiny.safetensors")
+    with serve(str(folder / "tiny.safetensors"), folder) as address:
+        yield address
+    assert not list(folder.glob("var-editor-*")), "files were left behind"
+    text = (folder / "log.txt").read_text()
+    refused = text.count("gradio.exceptions.InvalidPathError:")  # logged by gradio when it refuses a path
+    assert text.count("Traceback") == refused, text
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; the tests that need it are skipped where there is none, except in CI."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None and not os.environ.get("CI"):
+        pytest.skip("there is no Chromium on this machine")
+    assert found is not None, "the browser tests need Chromium: apt-get install chromium"
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS)
+        yield chromium
+        chromium.close()
 
 
 def scenery(width: int, height: int, seed: int = 0) -> Image.Image:

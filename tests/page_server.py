@@ -25,15 +25,18 @@ CHROMIUM_FLAGS = [
 
 
 @contextmanager
-def serve(model: str, folder: Path) -> Iterator[str]:
-    """Start app.py on a free port, give its address, and end it whatever happens. Its output is folder/log.txt."""
+def serve(model: str, folder: Path, before: str = "", **environment: str) -> Iterator[str]:
+    """Start app.py on a free port, give its address, and end it whatever happens. Its output is folder/log.txt, its
+    number folder/pid. `before` is Python to run first."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    settings = {"HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": str(folder / "gradio"), "TMPDIR": str(folder)}
-    command = [sys.executable, "-u", "app.py", "--model", model, "--port", str(port)]
+    settings = {"HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": str(folder / "gradio"), "TMPDIR": str(folder)} | environment
+    start = ["-c", f"import runpy\n{before}\nrunpy.run_path('app.py', run_name='__main__')"] if before else ["app.py"]
+    command = [sys.executable, "-u", *start, "--model", model, "--port", str(port)]
     with (folder / "log.txt").open("w+") as log:
         server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=os.environ | settings)
+        (folder / "pid").write_text(str(server.pid))
         try:
             _wait(f"http://127.0.0.1:{port}", server, folder / "log.txt")
             yield f"http://127.0.0.1:{port}"

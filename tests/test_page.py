@@ -5,158 +5,22 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 import re
-import shutil
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import rectangle, scenery
-from page_server import CHROMIUM_FLAGS, ROOT, serve
+from page_server import ROOT
 from PIL import Image
+from playwright.sync_api import Browser, expect
+from visitor import Visitor, png
 
 from var_core import open_image
-from var_core.checkpoints import Model, save_model
-from var_core.tokenizer import Tokenizer, TokenizerConfig
-from var_core.transformer import Transformer, TransformerConfig
 
 pytestmark = pytest.mark.browser
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None and not os.environ.get("CI"):
-    pytest.skip("there is no Chromium on this machine", allow_module_level=True)
-
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright  # noqa: E402
-
-SIDES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12)
-RECORD = """() => { window.seen = []; const stage = document.querySelector('#stage'); const look = () => {
-  const box = stage.querySelector('.vs'); if (!box) return;
-  const key = [box.dataset.state, box.querySelectorAll('.vs-strip img').length].join(' ');
-  if (window.seen.at(-1) !== key) window.seen.push(key);
-  if (window.stopAt && key === window.stopAt) { window.stopAt = null; document.querySelector('#stop').click(); } };
-  new MutationObserver(look).observe(stage, { subtree: true, childList: true, attributes: true }); }"""
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The page on a model with random weights, slow enough to be stopped."""
-    torch.manual_seed(0)
-    tokenizer = Tokenizer(
-        TokenizerConfig(sides=SIDES, channels=32, multipliers=(1, 1, 2), residual_blocks=1, code_dim=8, vocab_size=64)
-    )
-    config = TransformerConfig(
-        sides=SIDES, depth=6, width=192, heads=6, mlp_width=768, classes=3, code_dim=8, vocab_size=64
-    )
-    names = ("daisy", "rose", "tulip")
-    card = {"licence": "MIT", "sampling": {"guidance": 2.0, "top_k": 20, "top_p": 0.9}}
-    folder = tmp_path_factory.mktemp("page")
-    save_model(Model(tokenizer.eval(), Transformer(config).eval(), names, "tiny", card), folder / "tiny.safetensors")
-    with serve(str(folder / "tiny.safetensors"), folder) as address:
-        yield address
-    assert not list(folder.glob("var-editor-*")), "files were left behind"
-    text = (folder / "log.txt").read_text()
-    refused = text.count("gradio.exceptions.InvalidPathError:")  # logged by gradio when it refuses a path
-    assert text.count("Traceback") == refused, text
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM is not None, "the browser tests need Chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-        yield chromium
-        chromium.close()
-
-
-class Visitor:
-    """One visitor: a context and a page, and whatever went wrong in it."""
-
-    def __init__(self, browser: Browser, url: str, width: int = 1100, height: int = 900, touch: bool = False) -> None:
-        self.context: BrowserContext = browser.new_context(
-            viewport={"width": width, "height": height}, has_touch=touch, accept_downloads=True
-        )
-        self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(10_000)
-        self.faults: list[str] = []
-        self.page.on("pageerror", lambda error: self.faults.append(f"page error: {error}"))
-        self.page.on("console", lambda m: self.faults.append(m.text) if m.type in ("error", "warning") else None)
-        self.page.on(
-            "request",
-            lambda r: None if r.url.startswith((url, "data:", "blob:")) else self.faults.append(f"outside: {r.url}"),
-        )
-        self.page.goto(url)
-        self.page.wait_for_selector("#painter .mp-view")
-        expect(self.page.locator("#status .status")).to_contain_text("Ready")
-        self.page.evaluate(RECORD)
-
-    def close(self) -> None:
-        self.page.wait_for_timeout(100)
-        self.context.close()
-        assert not self.faults, self.faults
-
-    def upload(self, data: bytes, name: str = "photo.png") -> None:
-        kind = "image/jpeg" if name.endswith("jpg") else "image/png"
-        self.page.set_input_files("[data-file=picture]", {"name": name, "mimeType": kind, "buffer": data})
-
-    def opened(self, picture: Image.Image) -> None:
-        self.upload(png(picture))
-        expect(self.page.locator(f".mp[data-original='{picture.width}x{picture.height}']")).to_be_visible()
-
-    def stroke(self, *points: tuple[float, float]) -> None:
-        """Points as shares of the picture."""
-        box = self.page.locator(".mp-mask").bounding_box()
-        assert box is not None
-        places = [(box["x"] + box["width"] * u, box["y"] + box["height"] * v) for u, v in points]
-        self.page.mouse.move(*places[0])
-        self.page.mouse.down()
-        for place in places[1:]:
-            self.page.mouse.move(*place, steps=4)
-        self.page.mouse.up()
-
-    def mode(self, name: str) -> None:
-        self.page.locator("#mode label", has_text=name).click()
-
-    def rectangle(self, left: int, top: int, width: int, height: int) -> None:
-        details = self.page.locator(".mp-more")
-        if not details.evaluate("e => e.open"):
-            details.locator("summary").click()
-        for key, value in {"left": left, "top": top, "width": width, "height": height}.items():
-            self.page.fill(f".mp-rect input[name={key}]", str(value))
-        self.page.click(".mp-rect button")
-
-    def feather(self, value: str) -> None:
-        self.page.locator("#advanced button").first.click()
-        self.page.fill("#feather :is(input, textarea)", value)
-
-    @property
-    def status(self):
-        return self.page.locator("#status .status")
-
-    def done(self) -> None:
-        expect(self.status).to_contain_text("Done", timeout=20_000)
-        expect(self.page.locator("body[data-running=no]")).to_have_count(1)
-
-    def run(self) -> None:
-        self.page.evaluate("() => { window.seen = []; }")
-        self.page.click("#run")
-        self.done()
-
-    def result(self) -> Image.Image:
-        expect(self.page.locator("#download")).to_be_enabled(timeout=15_000)  # written after the picture is shown
-        with self.page.expect_download() as waiting:
-            self.page.click("#download")
-        return Image.open(waiting.value.path())
-
-    def mask(self) -> np.ndarray:
-        """The painted mask at the picture's size, as the page saves it; bool."""
-        if not self.page.locator(".mp-more").evaluate("e => e.open"):
-            self.page.locator(".mp-more summary").click()
-        with self.page.expect_download() as waiting:
-            self.page.click("[data-act=savemask]")
-        return np.asarray(Image.open(waiting.value.path()).convert("L")) > 127
 
 
 @pytest.fixture
@@ -164,12 +28,6 @@ def visitor(browser: Browser, url: str) -> Iterator[Visitor]:
     one = Visitor(browser, url)
     yield one
     one.close()
-
-
-def png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
 
 
 def test_inpaint_shows_ten_scales_and_keeps_every_pixel_outside(visitor: Visitor) -> None:
