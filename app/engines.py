@@ -87,6 +87,16 @@ class Engines:
     def missing(self, name: str) -> bool:
         return name in MODELS and not is_on_disk(name)
 
+    def choices(self) -> list[tuple[str, str]]:
+        """Every registered model: size, licence, whether it is on disk. A file given at start comes first."""
+        found = []
+        for info in MODELS.values():
+            where = f"{info.size_mb / 1000:.1f} GB to fetch" if self.missing(info.name) else "on disk"
+            found.append((f"{info.name} · {info.resolution} px · {info.licence} · {where}", info.name))
+        if self.default not in MODELS:
+            found.insert(0, (f"{Path(self.default).stem} · your file", self.default))
+        return found
+
     def fetch(self, name: str) -> Iterator[float]:
         """Download a model in a thread, yielding the megabytes that have arrived. ValueError when it fails."""
         if name not in MODELS:

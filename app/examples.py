@@ -46,4 +46,5 @@ def examples_html(found: list[Example]) -> str:
             f'<button type="button" data-example="{index}" aria-label="Example: {html.escape(example.title)}" '
             f'title="{html.escape(example.title)}"><img alt="" src="{small}"></button>'
         )
-    return f'<div class="examples"><span>Or try one of these:</span>{"".join(buttons)}</div>'
+    words = "Or try one of these, drawn by this project's own model. One click runs it."
+    return f'<div class="examples"><span>{words}</span>{"".join(buttons)}</div>'

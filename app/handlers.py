@@ -277,6 +277,10 @@ class Handlers:
         items = [(entry.number, entry.title, entry.cover) for entry in reversed(session.entries)]
         return canvas.history_html(items, session.shown)
 
+    def models(self) -> Any:
+        """The list of models as it is now: one may have arrived."""
+        return gr.update(choices=self.engines.choices())
+
     def choose_model(self, name: str) -> tuple[Any, ...]:
         """A model's classes and default settings: (class, guidance, top-k, top-p, status, download button)."""
         if self.engines.missing(name):

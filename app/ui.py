@@ -8,9 +8,6 @@ from typing import Any
 
 import gradio as gr
 
-from var_core import MODELS
-from var_core.registry import is_on_disk
-
 from . import canvas
 from .api import add_api
 from .engines import Engines
@@ -54,17 +51,6 @@ def theme() -> gr.themes.Base:
     )
 
 
-def model_choices(default: str) -> list[tuple[str, str]]:
-    """Every registered model with its size, licence and whether it is on disk; a file given at start comes first."""
-    choices = []
-    for info in MODELS.values():
-        where = "on disk" if is_on_disk(info.name) else f"{info.size_mb / 1000:.1f} GB to fetch"
-        choices.append((f"{info.name} · {info.resolution} px · {info.licence} · {where}", info.name))
-    if default not in MODELS:
-        choices.insert(0, (f"{Path(default).stem} · your file", default))
-    return choices
-
-
 def build(engines: Engines) -> gr.Blocks:
     """The whole page; the models may still be loading."""
     handlers = Handlers(engines)
@@ -78,7 +64,7 @@ def build(engines: Engines) -> gr.Blocks:
             gr.HTML(_asset("modes.html"), elem_id="explain", apply_default_css=False)
         with gr.Row(elem_id="work", equal_height=False):
             with gr.Column(elem_id="panel", min_width=0):
-                controls = {"mode": mode} | _controls(engines.default)
+                controls = {"mode": mode} | _controls(engines)
                 fetch = gr.Button("Fetch model", visible=False, elem_id="fetch")
                 with gr.Row(elem_id="go"):
                     run = gr.Button("Run", variant="primary", elem_id="run")
@@ -209,17 +195,19 @@ def _wire_rest(page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict
     choose: dict[str, Any] = {"fn": handlers.choose_model, "inputs": controls["model"], "outputs": defaults, **_QUIET}
     controls["model"].change(**choose)
     page.load(**choose)
+    listed: dict[str, Any] = {"fn": handlers.models, "inputs": None, "outputs": controls["model"], **_QUIET}
+    page.load(**listed)
     buttons["fetch"].click(
         handlers.fetch, controls["model"], parts["status"], concurrency_limit=1, trigger_mode="once", **_QUIET
-    ).success(**choose)
+    ).success(**listed).success(**choose)
 
 
-def _controls(default_model: str) -> dict[str, Any]:
+def _controls(engines: Engines) -> dict[str, Any]:
     """The settings, by the names of `handlers.Form` and in its order."""
     made: dict[str, Any] = {}
     with gr.Column(elem_id="settings"):
         made["model"] = gr.Dropdown(
-            model_choices(default_model), value=default_model, label="Model", filterable=False, elem_id="model",
+            engines.choices(), value=engines.default, label="Model", filterable=False, elem_id="model",
             info="Size, licence, and whether it is here. Larger ones know more and take longer.",
         )  # fmt: skip
         made["label"] = gr.Dropdown(

@@ -1,0 +1,95 @@
+"""The page with models to fetch from a stand-in hub, and with example pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import rectangle, scenery
+from page_server import serve
+from playwright.sync_api import Browser, expect
+from test_checkpoints import Hub, hub, official  # noqa: F401
+from visitor import Visitor
+
+pytestmark = pytest.mark.browser
+
+
+def deepen(path: Path, depth: int) -> bytes:
+    """An official transformer file with its blocks repeated until there are `depth`."""
+    state = torch.load(path, weights_only=True)
+    for name in [name for name in state if name.startswith("blocks.1.")]:
+        for block in range(2, depth):
+            state[name.replace("blocks.1.", f"blocks.{block}.", 1)] = state[name].clone()
+    torch.save(state, path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def fresh(hub: str, official: tuple[Path, Path], model_file: Path, tmp_path: Path) -> Iterator[str]:  # noqa: F811
+    """A page of its own: an empty cache of models, a hub on this machine, and two examples."""
+    Hub.files["var_d16.pth"] = deepen(official[1], 16)
+    folder = tmp_path / "examples"
+    folder.mkdir()
+    for number, name in enumerate(("first-picture", "second-picture")):
+        scenery(96, 80, seed=number).save(folder / f"{name}.png")
+        rectangle((96, 80), (30, 20, 60, 50)).save(folder / f"{name}-mask.png")
+    examples = f"import pathlib, app.examples; app.examples.FOLDER = pathlib.Path({str(folder)!r})"
+    settings = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0"}
+    with serve(str(model_file), tmp_path, before=examples, HF_HUB_DISABLE_XET="1", **settings) as address:
+        yield address
+
+
+def test_a_model_is_fetched_chosen_and_used(browser: Browser, fresh: str) -> None:
+    visitor = Visitor(browser, fresh)
+    page = visitor.page
+    page.locator("#model input").click()
+    page.locator("ul[role=listbox] li", has_text="var-d16").click()
+    expect(visitor.status).to_contain_text("not on this machine yet")
+    expect(page.locator("#fetch")).to_have_text("Fetch model (1.7 GB)")
+    assert not Hub.served
+    page.click("#fetch")
+    expect(visitor.status).to_contain_text("Ready", timeout=30_000)
+    assert sorted(name for name, _ in Hub.served) == sorted(Hub.files)
+    expect(page.locator("#fetch")).to_be_hidden()
+    expect(page.locator("#model input")).to_have_value(re.compile(r"var-d16 · 256 px · MIT · on disk"))
+    visitor.mode("Generate")
+    page.locator("#label input").click()
+    expect(page.locator("ul[role=listbox] li")).not_to_have_count(4)  # not the classes of the first model any more
+    page.keyboard.press("Escape")
+    visitor.run()
+    assert visitor.result().info["var-editor"].count('"var-d16"') == 1
+    page.locator("#model input").click()
+    page.locator("ul[role=listbox] li", has_text="your file").click()
+    expect(visitor.status).to_contain_text("Ready")
+    visitor.run()
+    assert visitor.result().size == (48, 48)
+    visitor.close()
+
+
+def test_a_model_that_does_not_arrive_whole_says_so(browser: Browser, fresh: str) -> None:
+    Hub.lie = True
+    visitor = Visitor(browser, fresh)
+    visitor.page.locator("#model input").click()
+    visitor.page.locator("ul[role=listbox] li", has_text="var-d16").click()
+    visitor.page.click("#fetch")
+    expect(visitor.status).to_contain_text("arrived damaged", timeout=30_000)
+    expect(visitor.page.locator("#fetch")).to_be_enabled()
+    visitor.close()
+
+
+def test_an_example_runs_by_one_click(browser: Browser, fresh: str) -> None:
+    visitor = Visitor(browser, fresh)
+    expect(visitor.page.locator("[data-example]")).to_have_count(2)
+    visitor.mode("Vary")
+    visitor.page.click("[data-example='1']")
+    visitor.done()
+    expect(visitor.page.locator("#mode input[value=inpaint]")).to_be_checked()
+    result, mask = visitor.result(), visitor.mask()
+    assert np.array_equal(mask, np.asarray(rectangle((96, 80), (30, 20, 60, 50))) > 0)
+    same = (np.asarray(result.convert("RGB")) == np.asarray(scenery(96, 80, seed=1))).all(axis=-1)
+    assert not same[mask].all() and same[:10].all()
+    visitor.close()
