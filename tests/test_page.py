@@ -164,6 +164,10 @@ def test_refused_files_say_so_and_lose_nothing(visitor: Visitor) -> None:
     expect(visitor.page.locator("body[data-running=no]")).to_have_count(1)
     visitor.upload(png(scenery(40, 12)), "low.png")
     expect(note).to_contain_text("at least 16")
+    visitor.upload(png(Image.new("L", (16_400, 20))), "long.png")
+    expect(note).to_contain_text("no side may exceed 16384")
+    visitor.upload(b"\x89PNG\r\n\x1a\n" + bytes(20 * 2**20), "big.png")
+    expect(note).to_contain_text("the limit is 20 MB")
 
 
 def test_keys_alone_can_edit(visitor: Visitor) -> None:
