@@ -19,9 +19,14 @@ RECORD = """() => { window.seen = []; const stage = document.querySelector('#sta
 class Visitor:
     """One visitor: a context and a page, and whatever went wrong in it."""
 
-    def __init__(self, browser: Browser, url: str, width: int = 1100, height: int = 900, touch: bool = False) -> None:
+    def __init__(
+        self, browser: Browser, url: str, width: int = 1100, height: int = 900, touch: bool = False, dark: bool = False
+    ) -> None:
         self.context: BrowserContext = browser.new_context(
-            viewport={"width": width, "height": height}, has_touch=touch, accept_downloads=True
+            viewport={"width": width, "height": height},
+            has_touch=touch,
+            accept_downloads=True,
+            color_scheme="dark" if dark else "light",
         )
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(10_000)
