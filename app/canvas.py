@@ -106,13 +106,13 @@ def cells(changed: Sequence[tuple[tuple[int, int, int, int], Sequence[np.ndarray
 @dataclass
 class Stage:
     """What the right half of the page shows. `pictures` are data URIs, one per candidate; `thumbs` one per scale
-    of the chosen candidate; `frames[k]` its picture after scale k, for looking back."""
+    of the chosen candidate. `result` is the number of what is shown; the page asks for its larger frames by it."""
 
     sides: tuple[int, ...]
     state: str = "empty"  # empty, running, stopped or done
     pictures: list[str] = field(default_factory=list)
     thumbs: list[str | None] = field(default_factory=list)
-    frames: list[str] = field(default_factory=list)
+    result: int = 0
     before: str | None = None
     chosen: int = 0
     sketch: bool = False
@@ -121,7 +121,8 @@ class Stage:
 def stage_html(stage: Stage) -> str:
     """The large picture (or before and after), the candidates to pick from, and the strip."""
     inner = {"empty": _empty, "done": _finished}.get(stage.state, _live)(stage)
-    return f'<div class="vs" data-state="{stage.state}" data-scales="{len(stage.sides)}">{inner}{_strip(stage)}</div>'
+    which = f'data-result="{stage.result}" data-chosen="{stage.chosen}"'
+    return f'<div class="vs" data-state="{stage.state}" {which}>{inner}{_strip(stage)}</div>'
 
 
 def _empty(stage: Stage) -> str:
@@ -170,17 +171,15 @@ def _strip(stage: Stage) -> str:
     for k, side in enumerate(stage.sides):
         source = stage.thumbs[k] if k < len(stage.thumbs) else None
         image = f'<img alt="" src="{source}">' if source else ""
-        full = f' data-full="{stage.frames[k]}"' if k < len(stage.frames) else ""
-        off = "" if full else " disabled"
         out.append(
-            f'<li><button type="button" data-scale="{k + 1}"{full}{off} aria-label="Scale {k + 1} of {count}, '
+            f'<li><button type="button" data-scale="{k + 1}" disabled aria-label="Scale {k + 1} of {count}, '
             f'{side} by {side} tokens"><span class="vs-cell">{image}</span><small>{side}×{side}</small></button></li>'
         )
-    shown = len(stage.frames) or count
     finished = stage.state == "done"
+    shown = len(stage.thumbs) if finished else count
     slider = (
         f'<input class="vs-range" type="range" min="1" max="{shown}" value="{shown}" '
-        f'aria-label="Scale shown, and where a branch begins"{"" if finished else " disabled"}>'
+        'aria-label="Scale shown, and where a branch begins" disabled>'
     )
     row = _branch(stage, shown) if finished else ""
     return f'<ol class="vs-strip" style="--count:{count}">{"".join(out)}</ol>{slider}{row}'

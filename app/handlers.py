@@ -182,7 +182,7 @@ class Handlers:
             for frame in engine.run(request):
                 if frame.scale == 1:
                     stage.thumbs, frames = [], []
-                stage.pictures = [canvas.data_uri(picture) for picture in frame.previews]
+                stage.pictures = [canvas.data_uri(picture, 84) for picture in frame.previews]
                 stage.thumbs.append(canvas.thumb(frame.previews[0], focus))
                 frames.append(stage.pictures)
                 status = canvas.status_html(_progress(frame), "running")
@@ -196,6 +196,7 @@ class Handlers:
                 status = canvas.status_html(words, "done", frame.result.notices)
                 waits = gr.update(interactive=False)  # until the file is written
                 yield canvas.stage_html(entry.stage()), status, session, self.history(session), waits
+                yield gr.skip(), gr.skip(), *_SAME  # what was yielded last is sent again when the run has ended
         except GeneratorExit:
             raise
         except Exception as error:
@@ -236,6 +237,11 @@ class Handlers:
         return canvas.status_html("Stopped. Everything is as it was; run again when you like.", "stopped")
 
     # after a run
+
+    @guarded
+    def frames(self, session: Session) -> Any:
+        """The pictures of all scales of the result shown, for looking back: after it is there, not with it."""
+        return gr.skip() if session.shown is None else session.current().looking_back()
 
     @guarded
     def write(self, session: Session) -> Any:

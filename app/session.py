@@ -50,10 +50,14 @@ class Entry:
         return own + (source.width * source.height if source is not None else 0)
 
     def stage(self) -> canvas.Stage:
-        frames = [scale[min(self.chosen, len(scale) - 1)] for scale in self.frames]
         return canvas.Stage(
-            self.sides, "done", self.pictures, self.thumbs, frames, self.before, self.chosen, self.sketch
+            self.sides, "done", self.pictures, self.thumbs, self.number, self.before, self.chosen, self.sketch
         )
+
+    def looking_back(self) -> dict:
+        """The chosen candidate's picture after every scale, and what it belongs to."""
+        frames = [scale[min(self.chosen, len(scale) - 1)] for scale in self.frames]
+        return {"result": self.number, "chosen": self.chosen, "frames": frames}
 
 
 @dataclass

@@ -44,6 +44,12 @@ window.page = {
   branch(values) { begin(); values[0] = +find('.vs-range').value; return values; },
   async look(values) { const sent = await window.painter.submit(); values[0] = sent.source; values[1] = sent.mask; return values; },
   async example(picture, mask) { await window.painter.openServed(picture, mask); document.getElementById('run').click(); },
+  frames(answer) { // the pictures of all scales, a moment after the result itself
+    const box = find('.vs');
+    if (!answer || box.dataset.state !== 'done' || +box.dataset.result !== answer.result || +box.dataset.chosen !== answer.chosen) return;
+    answer.frames.forEach((source, k) => { const cell = find(`[data-scale="${k + 1}"]`); cell.dataset.full = source; cell.disabled = false; });
+    find('.vs-range').disabled = false;
+  },
   finished() { running(false); },
 };
 document.addEventListener('keydown', (event) => {

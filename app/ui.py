@@ -104,6 +104,7 @@ def build(engines: Engines) -> gr.Blocks:
             "point": gr.Number(visible=False, label="scale"),
             "answer": gr.JSON(visible=False),
             "prepared": gr.Checkbox(visible=False),
+            "frames": gr.JSON(visible=False),
             "next": gr.File(visible=False, label="next picture"),
             "next_mask": gr.File(visible=False, label="next mask"),
         }
@@ -144,11 +145,19 @@ def _wire_runs(handlers: Handlers, controls: dict, hidden: dict, parts: dict, bu
     )
     for event in (ran, branched):
         event.failure(None, None, None, js="() => window.page.finished()", **_QUIET)
-        event.success(handlers.write, parts["session"], buttons["download"], **_QUIET)
+        _wire_result(handlers, event, hidden, parts["session"], buttons["download"])
     # two steps: what the stopped run had already sent comes first, so that its last frame does not hide the outcome
     buttons["stop"].click(
         None, None, None, js="() => window.page.finished()", cancels=[ran, branched], queue=False, **_QUIET
     ).then(handlers.stopped, None, parts["status"], **_QUIET)
+
+
+def _wire_result(handlers: Handlers, event: Any, hidden: dict, session: gr.State, download: gr.DownloadButton) -> None:
+    """What follows when another result is shown: its frames, and its file."""
+    event.success(handlers.frames, session, hidden["frames"], **_QUIET).success(
+        None, hidden["frames"], None, js="(v) => window.page.frames(v)", **_QUIET
+    )
+    event.success(handlers.write, session, download, **_QUIET)
 
 
 def _wire_rest(page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict, parts: dict, buttons: dict) -> None:
@@ -162,12 +171,12 @@ def _wire_rest(page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict
         handlers.look, [hidden["source"], hidden["mask"], *controls.values()], hidden["answer"],
         js="(...v) => window.page.look(v)", **_QUIET,
     ).then(None, hidden["answer"], None, js="(v) => window.painter.setCells(v)", **_QUIET)  # fmt: skip
-    stage.select(handlers.pick_candidate, session, [stage, session, buttons["download"]], **_QUIET).success(
-        handlers.write, session, buttons["download"], **_QUIET
-    )
-    parts["history"].select(
-        handlers.pick_entry, session, [stage, parts["status"], session, parts["history"], buttons["download"]], **_QUIET
-    ).success(handlers.write, session, buttons["download"], **_QUIET)
+    shown = [stage, session, buttons["download"]]
+    picked = stage.select(handlers.pick_candidate, session, shown, **_QUIET)
+    shown = [stage, parts["status"], session, parts["history"], buttons["download"]]
+    recalled = parts["history"].select(handlers.pick_entry, session, shown, **_QUIET)
+    for event in (picked, recalled):
+        _wire_result(handlers, event, hidden, session, buttons["download"])
     buttons["use"].click(handlers.use, session, hidden["next"], **_QUIET).success(
         None, hidden["next"], None, js="(v) => window.painter.openServed(v)", **_QUIET
     )

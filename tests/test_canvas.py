@@ -88,12 +88,13 @@ def test_stage_has_one_cell_a_scale_in_every_state() -> None:
     sides = (1, 2, 3, 4)
     picture = canvas.thumb(scenery(40, 40))
     for state in ("empty", "running", "stopped", "done"):
-        stage = canvas.Stage(sides, state, [picture], [picture, picture], [picture, picture])
+        stage = canvas.Stage(sides, state, [picture], [picture, picture], 7)
         page = canvas.stage_html(stage)
         assert f'data-state="{state}"' in page and page.count('class="vs-cell"') == 4
         assert page.count("disabled") >= 2 or state == "done"
-    finished = canvas.stage_html(canvas.Stage(sides, "done", [picture] * 3, [picture] * 4, [picture] * 4, picture, 1))
+    finished = canvas.stage_html(canvas.Stage(sides, "done", [picture] * 3, [picture] * 4, 7, picture, 1))
     assert finished.count("data-candidate=") == 3 and "vs-split" in finished
+    assert 'data-result="7" data-chosen="1"' in finished
 
 
 def test_texts_of_others_are_escaped() -> None:

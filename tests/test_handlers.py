@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -47,12 +48,19 @@ def values(**changes: object) -> tuple[object, ...]:
     return tuple(asdict(replace(FORM, **changes)).values())  # type: ignore[arg-type]
 
 
+def finish(steps: Iterator[tuple]) -> list[tuple]:
+    """All updates of a run; the last one changes nothing, since the server sends it twice."""
+    *found, last = steps
+    assert all(part == gr.skip() for part in last)
+    return found
+
+
 MASK = layer(rectangle((200, 150), (60, 40, 120, 90)))
 
 
 def test_run_streams_every_scale_and_ends_with_the_result(handlers: Handlers, photo: Path) -> None:
     session = Session()
-    steps = list(handlers.run(str(photo), MASK, session, *values()))
+    steps = finish(handlers.run(str(photo), MASK, session, *values()))
     assert len(steps) == len(SIDES)
     assert ["Scale 1 of 10" in steps[0][1], "Done" in steps[-1][1]] == [True, True]
     assert [stage.count('<img alt="" src=') for stage, *_ in steps[:-1]] == list(range(1, len(SIDES)))
@@ -61,6 +69,10 @@ def test_run_streams_every_scale_and_ends_with_the_result(handlers: Handlers, ph
     assert np.array_equal(np.asarray(result.images[0])[outside], np.asarray(scenery(200, 150))[outside])
     saved = Image.open(handlers.write(session)["value"])
     assert np.array_equal(np.asarray(saved), np.asarray(result.images[0]))
+    back = handlers.frames(session)
+    assert back["result"] == 1 and len(back["frames"]) == len(SIDES)
+    assert all(frame.startswith("data:image/jpeg") for frame in back["frames"])
+    assert len(steps[-1][0]) < sum(map(len, back["frames"])), "the result does not wait for them"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +135,7 @@ def test_what_was_prepared_is_not_encoded_again(
     assert handlers.prepare(str(photo), MASK, *values(mode="generate")) is False and seen == []
     assert handlers.prepare(str(photo), MASK, *values()) is True and seen == [1]
     for mode, label in (("inpaint", -1), ("edit", 1)):
-        assert "Done" in list(handlers.run(str(photo), MASK, Session(), *values(mode=mode, label=label)))[-1][1]
+        assert "Done" in finish(handlers.run(str(photo), MASK, Session(), *values(mode=mode, label=label)))[-1][1]
     assert seen == [1]
 
 
@@ -140,7 +152,7 @@ def test_branch_continues_the_chosen_candidate(handlers: Handlers, photo: Path) 
     list(handlers.run(str(photo), MASK, session, *values(candidates=2)))
     session.current().chosen = 1
     base = session.current().result
-    steps = list(handlers.branch(5, session, *values(candidates=2, seed="")))
+    steps = finish(handlers.branch(5, session, *values(candidates=2, seed="")))
     assert len(session.entries) == 2 and "Done" in steps[-1][1]
     found = session.current().result
     assert found.request.start_scale == 5 and session.current().title == "2 · branch"

@@ -1,0 +1,92 @@
+"""From the click on Run to the first and the final picture, in the page: python tests/latency.py [--runs 10]
+
+The last line is one JSON document with the medians in milliseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from page_server import CHROMIUM_FLAGS, serve
+from PIL import Image
+from playwright.sync_api import expect, sync_playwright
+from visitor import Visitor
+
+# The clock starts at the click and stops in the frame after the picture is in the page and decoded.
+WATCH = """() => {
+  window.times = null;
+  const stage = document.querySelector('#stage');
+  const start = () => { window.times = { start: performance.now(), scales: [] }; };
+  document.querySelector('#run').addEventListener('click', start, true);
+  const look = () => {
+    const t = window.times, box = stage.querySelector('.vs');
+    if (!t || !box || t.done) return;
+    const state = box.dataset.state, shown = box.querySelectorAll('.vs-strip img').length;
+    const picture = box.querySelector('.vs-picture');
+    if (!picture || !['running', 'done'].includes(state) || (state === 'done' && !t.scales.length)) return;
+    const note = () => requestAnimationFrame(() => {
+      const now = performance.now() - t.start;
+      t.first ??= now;
+      t.scales[shown - 1] ??= now;
+      if (state === 'done') t.done ??= now;
+    });
+    picture.decode().then(note, () => 0);
+  };
+  new MutationObserver(look).observe(stage, { subtree: true, childList: true, attributes: true });
+}"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="garden-128")
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--size", default="1200x900", help="of the photo")
+    parser.add_argument("--mode", choices=["Inpaint", "Generate", "Vary"], default="Inpaint")
+    args = parser.parse_args()
+    width, height = (int(side) for side in args.size.split("x"))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serve(args.model, Path(folder)) as url,
+        sync_playwright() as playwright,
+    ):
+        chromium = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        visitor = Visitor(browser, url, 1440, 900)
+        page = visitor.page
+        page.evaluate(WATCH)
+        visitor.mode(args.mode)
+        if args.mode != "Generate":
+            visitor.opened(_photo(width, height))
+        if args.mode == "Inpaint":
+            visitor.stroke((0.35, 0.4), (0.55, 0.45), (0.5, 0.55))
+        if args.mode != "Generate":
+            expect(page.locator(".mp[data-prepared=yes]")).to_have_count(1, timeout=30_000)
+        times = []
+        for number in range(args.runs + 2):
+            page.click("#run")
+            page.wait_for_function("window.times?.done", timeout=60_000)
+            visitor.done()
+            if number >= 2:  # the first runs of a process are slower
+                times.append(page.evaluate("window.times"))
+                print(json.dumps(times[-1]), file=sys.stderr)
+            page.wait_for_timeout(300)
+        visitor.close()
+        browser.close()
+    print(json.dumps({key: round(statistics.median(one[key] for one in times), 1) for key in ("first", "done")}))
+
+
+def _photo(width: int, height: int) -> Image.Image:
+    """Something with large and small detail."""
+    noise = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+if __name__ == "__main__":
+    main()
