@@ -234,7 +234,7 @@ class Engine:
         picture = again.picture
         for done in again.passes:
             with self._lock:
-                patch = _pictures(self._redraw(done.tokens, done.canvas))[0]
+                patch = _pictures(self.redraw(done.tokens, done.canvas))[0]
             if done.box is None or done.alpha is None:
                 picture = patch
             else:
@@ -242,7 +242,7 @@ class Engine:
         return picture
 
     @torch.inference_mode()
-    def _redraw(self, tokens: list[Tensor], canvas: Tensor | None) -> Tensor:
+    def redraw(self, tokens: list[Tensor], canvas: Tensor | None) -> Tensor:
         """Tokens (1, l) of every scale, or a stored canvas -> (1, 3, H, W) in [-1, 1]."""
         if canvas is None:
             canvas = self.tokenizer.canvases([t.to(self.device) for t in tokens])[-1]
@@ -254,7 +254,7 @@ class Engine:
         many = range(step.canvas.shape[0])
         mixed = step.canvas if step.mixed else None
         return torch.cat(
-            [self._redraw([t[i : i + 1] for t in tokens], None if mixed is None else mixed[i : i + 1]) for i in many]
+            [self.redraw([t[i : i + 1] for t in tokens], None if mixed is None else mixed[i : i + 1]) for i in many]
         )
 
     def _branch(self, request: EditRequest) -> tuple[EditRequest, list[list[Tensor]]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from .checkpoints import Model, load_model, load_official
 
 REPOSITORY = "FoundationVision/var"
-_BUNDLED = Path(__file__).parent.parent / "checkpoints"
+BUNDLED = Path(__file__).parent.parent / "checkpoints"
 _TOKENIZER_FILE = "vae_ch160v4096z32.pth"
 
 
@@ -81,7 +81,7 @@ def find_model(name_or_path: str) -> tuple[Path, ...]:
     if info is None:
         raise _unknown(name_or_path)
     if info.bundled:
-        path = _BUNDLED / f"{info.name}.safetensors"
+        path = BUNDLED / f"{info.name}.safetensors"
         if not path.is_file():
             raise ValueError(f"the bundled model is missing at checkpoints/{path.name}: restore it from the repository")
         return (path,)

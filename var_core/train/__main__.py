@@ -1,4 +1,4 @@
-"""python -m var_core.train tokenizer | transformer | export | split | join
+"""python -m var_core.train tokenizer | transformer | export | classifier | split | join
 
 Several GPUs or machines: torchrun --nproc-per-node 4 -m var_core.train ... with the same options; --batch counts the
 pictures of all processes together."""
@@ -16,6 +16,7 @@ from ..checkpoints import Model, config_from, save_model
 from ..memory import keep_freed_memory
 from ..tokenizer import TokenizerConfig
 from ..transformer import Transformer, TransformerConfig
+from .classifier import train_classifier
 from .run import Length, Workers, joined, load_state
 from .tokenizer import TokenizerTraining, train_tokenizer
 from .transformer import TransformerTraining, load_tokenizer, train_transformer
@@ -77,6 +78,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     var.add_argument("--compile", action="store_true", help="torch.compile: slow to start, about twice as fast after")
     var.add_argument("--drop-path", type=float, default=TransformerTraining().drop_path, help="in the last block")
+    judge = stages.add_parser("classifier", help="train the judge that evaluation uses")
+    judge.add_argument("--data", required=True, help="as for the tokenizer")
+    judge.add_argument("--out", required=True, type=Path, help="the .safetensors file to write")
+    judge.add_argument("--minutes", type=float, default=8.0)
+    judge.add_argument("--steps", type=int, help="instead of minutes")
+    judge.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     split = stages.add_parser("split", help="a run in parts of bounded size, to carry it to another machine")
     split.add_argument("run", type=Path)
     split.add_argument("--out", required=True, type=Path, help="new folder for the parts")
@@ -106,6 +113,10 @@ def main(arguments: list[str] | None = None) -> int:
             else:
                 files = join_run(args.parts, args.out)
             print(json.dumps({"files": [str(file) for file in files], "bytes": sum(f.stat().st_size for f in files)}))
+            return 0
+        if args.stage == "classifier":
+            length = Length(steps=args.steps, minutes=None if args.steps else args.minutes)
+            print(json.dumps(train_classifier(args.data, args.out, length, device=args.device)))
             return 0
         with joined(args.device) as workers:
             figures = _train(args, workers)

@@ -1,0 +1,1 @@
+"""Quality, measured: reconstruction, likelihood, samples and edits (`python -m var_core.evaluate --help`)."""

@@ -1,0 +1,90 @@
+"""Quality, measured: python -m var_core.evaluate WHAT --data PATH
+
+reconstruct  PSNR and SSIM of encode-decode over centre squares, by the first word of the class; distinct codes per
+             scale and the share of the codebook in use
+likelihood   cross-entropy in nats and accuracy per scale of the transformer on the pictures' true tokens
+generate     samples of the validation pictures' classes: class accuracy, Frechet and kernel distances beside those of
+             real halves, memorisation; --out writes samples above their nearest training pictures
+edit         four families of masks, ours against the published rule and OpenCV: distances, seams, class edits
+samples      a sheet of uncurated samples, classes in order, seeds 0, 1, ..., the model's own sampling settings
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from ..engine import Engine
+from ..memory import keep_freed_memory
+from ..registry import BUNDLED, open_model
+from ..train.classifier import load_classifier
+from ..train.data import load_pictures
+from .edits import edit
+from .models import likelihood, reconstruct, samples
+from .samples import generate
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m var_core.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("reconstruct", "likelihood", "generate", "edit", "samples"))
+    parser.add_argument("--data", type=Path, help="folder or zip of pictures, one folder per class")
+    parser.add_argument("--model", default="garden-128", help="registered name or a .safetensors file")
+    parser.add_argument("--split", default="val", choices=("val", "train"), help="reconstruct, likelihood")
+    parser.add_argument("--limit", type=int, help="reconstruct: only so many pictures, chosen once for all")
+    parser.add_argument("--classifier", type=Path, default=BUNDLED / "garden-classifier.safetensors")
+    parser.add_argument("--count", type=int, default=100, help="edit: pictures of each family (default %(default)s)")
+    parser.add_argument("--evidence", type=float, help="edit: strength of the known pixels, instead of the model's own")
+    parser.add_argument("--guidance", type=float, help="generate: instead of the model's own")
+    parser.add_argument("--top-k", type=int, help="generate: instead of the model's own")
+    parser.add_argument("--top-p", type=float, help="generate: instead of the model's own")
+    parser.add_argument("--rows", type=int, default=1, help="samples: how many of each class")
+    parser.add_argument("--out", type=Path, help="samples, generate: the picture to write")
+    parser.add_argument("--json", action="store_true", help="one line instead of an indented document")
+    return parser
+
+
+def measure(args: argparse.Namespace) -> dict:
+    """The figures that the command line asks for."""
+    if args.what == "samples":
+        return samples(args.model, args.rows, args.out or Path("samples.png"))
+    if args.data is None:
+        raise ValueError("give the pictures to measure on with --data")
+    model = open_model(args.model)
+    size, head = model.tokenizer.config.resolution, {"model": model.name}
+    if args.what in ("reconstruct", "likelihood"):
+        pictures = load_pictures(args.data, args.split, size)
+        head["split"] = args.split
+        if args.what == "likelihood":
+            return head | likelihood(args.model, pictures)
+        return head | reconstruct(model.tokenizer, pictures, args.limit)
+    classifier, val = load_classifier(args.classifier), load_pictures(args.data, "val", size)
+    missing = sorted(set(val.class_names) - set(model.class_names) | set(val.class_names) ^ set(classifier.class_names))
+    if missing:
+        raise ValueError(f'the data, {model.name} and the classifier do not share the class "{missing[0]}"')
+    if args.what == "edit":
+        if args.evidence is not None:
+            model.card["sampling"] = model.card.get("sampling", {}) | {"evidence": args.evidence}
+        return head | edit(Engine(model), classifier, val, min(args.count, len(val)))
+    settings = {"guidance": args.guidance, "top_k": args.top_k, "top_p": args.top_p}
+    train = load_pictures(args.data, "train", size)
+    return head | generate(Engine(model), classifier, train, val, args.out, **settings)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = build_parser().parse_args(arguments)
+    keep_freed_memory()
+    try:
+        figures = measure(args)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps({"what": args.what, **figures}, indent=None if args.json else 2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
