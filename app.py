@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import tempfile
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nothing is reported
 
@@ -23,6 +24,8 @@ def main() -> int:
     )
     args = parser.parse_args()
 
+    cache = tempfile.TemporaryDirectory(prefix="var-editor-")  # of uploads and results: gone when the server ends
+    os.environ.setdefault("GRADIO_TEMP_DIR", cache.name)
     from app import zero
 
     zero.ready()
@@ -52,6 +55,7 @@ def main() -> int:
         footer_links=["api"],
     )
     engines.close()
+    cache.cleanup()
     return 0
 
 

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from functools import wraps
+from shutil import copyfile
 from typing import Any
 
 import gradio as gr
@@ -330,9 +331,11 @@ class Handlers:
         if not 0 <= index < len(found):
             raise ValueError("This example is no longer there: reload the page.")
         chosen = found[index]
+        folder = self.outbox.place()  # from where the server may send it
+        picture = str(copyfile(chosen.picture, folder / chosen.picture.name))
         if chosen.mask is None:
-            return str(chosen.picture), None, "vary"
-        return str(chosen.picture), str(chosen.mask), "inpaint"
+            return picture, None, "vary"
+        return picture, str(copyfile(chosen.mask, folder / chosen.mask.name)), "inpaint"
 
 
 def spaced(name: str) -> str:

@@ -249,8 +249,9 @@ def _outpaint_controls() -> dict[str, Any]:
                 elem_id="ratio",
             )  # fmt: skip
             made["anchor"] = gr.Dropdown(
-                list(ANCHORS), value="centre", label="Anchor", info="Where the picture sits.", filterable=False
-            )
+                list(ANCHORS), value="centre", label="Anchor", info="Where it sits.", filterable=False,
+                elem_id="anchor",
+            )  # fmt: skip
         with gr.Row(elem_classes=["sides"]):
             for side in ("left", "top", "right", "bottom"):
                 made[side] = gr.Number(

@@ -31,7 +31,7 @@ def serve(model: str, folder: Path, before: str = "", **environment: str) -> Ite
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    settings = {"HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": str(folder / "gradio"), "TMPDIR": str(folder)} | environment
+    settings = {"HF_HUB_OFFLINE": "1", "TMPDIR": str(folder)} | environment
     start = ["-c", f"import runpy\n{before}\nrunpy.run_path('app.py', run_name='__main__')"] if before else ["app.py"]
     command = [sys.executable, "-u", *start, "--model", model, "--port", str(port)]
     with (folder / "log.txt").open("w+") as log:

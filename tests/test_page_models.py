@@ -29,7 +29,12 @@ def deepen(path: Path, depth: int) -> bytes:
 
 
 @pytest.fixture
-def fresh(hub: str, official: tuple[Path, Path], model_file: Path, tmp_path: Path) -> Iterator[str]:  # noqa: F811
+def fresh(
+    hub: str,  # noqa: F811
+    official: tuple[Path, Path],  # noqa: F811
+    model_file: Path,
+    tmp_path: Path,
+) -> Iterator[str]:
     """A page of its own: an empty cache of models, a hub on this machine, and two examples."""
     Hub.files["var_d16.pth"] = deepen(official[1], 16)
     folder = tmp_path / "examples"
@@ -39,7 +44,9 @@ def fresh(hub: str, official: tuple[Path, Path], model_file: Path, tmp_path: Pat
         rectangle((96, 80), (30, 20, 60, 50)).save(folder / f"{name}-mask.png")
     examples = f"import pathlib, app.examples; app.examples.FOLDER = pathlib.Path({str(folder)!r})"
     settings = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0"}
-    with serve(str(model_file), tmp_path, before=examples, HF_HUB_DISABLE_XET="1", **settings) as address:
+    temporary = tmp_path / "server"  # the examples lie outside of it, as they do in a checkout
+    temporary.mkdir()
+    with serve(str(model_file), temporary, before=examples, HF_HUB_DISABLE_XET="1", **settings) as address:
         yield address
 
 
