@@ -191,3 +191,23 @@ def test_previews_are_small_pictures(inpaint: Callable[..., Outcome]) -> None:
         kind, data = progress["preview"].split(",")
         assert kind == "data:image/jpeg;base64" and max(Image.open(io.BytesIO(base64.b64decode(data))).size) <= 512
     assert [progress["seconds"] for progress in steps] == sorted(progress["seconds"] for progress in steps)
+
+
+def test_the_example_of_the_readme(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
+    (code,) = [block for block in blocks if "gradio_client" in block]
+    scenery(*SIZE).save(tmp_path / "photo.jpg")
+    rectangle(SIZE, (20, 20, 60, 60)).save(tmp_path / "mask.png")
+    monkeypatch.chdir(tmp_path)
+    exec(code.replace("http://127.0.0.1:7860", url), {})
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()][-10:] == [str(k) for k in range(1, 11)]
+
+
+def test_every_endpoint_tells_its_types(client: Client) -> None:
+    listed = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    for name in ("/generate", "/inpaint", "/edit", "/outpaint", "/vary", "/branch", "/replay", "/models"):
+        for parameter in listed[name]["parameters"]:
+            assert parameter["python_type"]["type"], (name, parameter)
+    needed = [part["parameter_name"] for part in listed["/inpaint"]["parameters"] if not part["parameter_has_default"]]
+    assert needed == ["image", "mask"]
