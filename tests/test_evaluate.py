@@ -122,6 +122,7 @@ def test_samples_and_edits_are_judged(model_file: Path, tmp_path: Path, capsys) 
     for family in found["families"].values():
         assert family["evidence"]["known_psnr"] > 0 and family["telea"]["seam"] > 0
         assert family["true"]["frechet"] < family["official"]["frechet"]  # noise of a random model
-    capsys.readouterr()
+    assert figures(capsys, "sheet", "--model", tmp_path / "m.safetensors", "--out", tmp_path / "e.png")["edits"] == 24
+    assert Image.open(tmp_path / "e.png").size == (4 * 108, 6 * 70)
     assert main(["edit", *(str(word) for word in common[:4]), "--classifier", str(tmp_path / "none")]) == 1
     assert "train one" in capsys.readouterr().err

@@ -7,6 +7,7 @@ generate     samples of the validation pictures' classes: class accuracy, Freche
              real halves, memorisation; --out writes samples above their nearest training pictures
 edit         four families of masks, ours against the published rule and OpenCV: distances, seams, class edits
 samples      a sheet of uncurated samples, classes in order, seeds 0, 1, ..., the model's own sampling settings
+sheet        24 unselected edits of the model's own pictures, fixed seeds
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ..memory import keep_freed_memory
 from ..registry import BUNDLED, open_model
 from ..train.classifier import load_classifier
 from ..train.data import load_pictures
-from .edits import edit
+from .edits import edit, sheet
 from .models import likelihood, reconstruct, samples
 from .samples import generate
 
@@ -30,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m var_core.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("reconstruct", "likelihood", "generate", "edit", "samples"))
+    parser.add_argument("what", choices=("reconstruct", "likelihood", "generate", "edit", "samples", "sheet"))
     parser.add_argument("--data", type=Path, help="folder or zip of pictures, one folder per class")
     parser.add_argument("--model", default="garden-128", help="registered name or a .safetensors file")
     parser.add_argument("--split", default="val", choices=("val", "train"), help="reconstruct, likelihood")
@@ -42,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--top-k", type=int, help="generate: instead of the model's own")
     parser.add_argument("--top-p", type=float, help="generate: instead of the model's own")
     parser.add_argument("--rows", type=int, default=1, help="samples: how many of each class")
-    parser.add_argument("--out", type=Path, help="samples, generate: the picture to write")
+    parser.add_argument("--out", type=Path, help="samples, sheet, generate: the picture to write")
     parser.add_argument("--json", action="store_true", help="one line instead of an indented document")
     return parser
 
@@ -51,6 +52,8 @@ def measure(args: argparse.Namespace) -> dict:
     """The figures that the command line asks for."""
     if args.what == "samples":
         return samples(args.model, args.rows, args.out or Path("samples.png"))
+    if args.what == "sheet":
+        return {"model": args.model, **sheet(Engine(open_model(args.model)), args.out or Path("edits.png"))}
     if args.data is None:
         raise ValueError("give the pictures to measure on with --data")
     model = open_model(args.model)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from ..engine import Engine
+from ..images import save_png
 from ..request import EditRequest, Result
 from ..train.classifier import Classifier, look
 from ..train.data import Pictures
@@ -161,3 +163,37 @@ def class_edit(engine: Engine, classifier: Classifier, val: Pictures, order: np.
         "named_interval": interval(bootstrap(len(named), lambda index: float(named[index].mean()))),
         "real": round(float(real.mean()), 3),
     }
+
+
+def sheet(engine: Engine, out: Path) -> dict:
+    """24 unselected edits of the model's own pictures, seeds 0 to 23: source with the mask tinted, and the result."""
+    side, names, cells = engine.resolution, engine.class_names, []
+    tasks = ("box", "strokes", "border", "class")
+    for n in range(24):
+        task, name = tasks[n % 4], names[n * len(names) // 24]
+        source = np.asarray(_only(engine, EditRequest(label=name, seed=n)))
+        mask = mask_for("box" if task == "class" else task, side, np.random.default_rng(n))
+        common = {"image": Image.fromarray(source), "mask": Image.fromarray(mask.astype(np.uint8) * 255), "seed": n}
+        if task == "class":
+            target = names[(names.index(name) + 1) % len(names)]
+            made, text = _only(engine, EditRequest(task="edit", label=target, **common)), f"{name} > {target}"
+        else:
+            made = _only(engine, EditRequest(task="inpaint", **common))
+            text = f"{name}, {'outpaint' if task == 'border' else 'inpaint'}"
+        tinted = np.where(mask[..., None], (source * 0.45 + np.array((255, 70, 120)) * 0.55).astype(np.uint8), source)
+        cells.append((np.concatenate((tinted, np.asarray(made)), axis=1), text))
+    width, height = 2 * side + 12, side + 22
+    page = Image.new("RGB", (4 * width, 6 * height), "white")
+    pen = ImageDraw.Draw(page)
+    for n, (cell, text) in enumerate(cells):
+        x, y = n % 4 * width, n // 4 * height
+        page.paste(Image.fromarray(cell), (x, y))
+        pen.text((x + 2, y + side + 3), text.replace("watercolour", "w."), fill=(60, 60, 60))
+    save_png(page, out)
+    return {"file": str(out), "edits": len(cells)}
+
+
+def _only(engine: Engine, request: EditRequest) -> Image.Image:
+    result = list(engine.run(request))[-1].result
+    assert result is not None
+    return result.images[0]
