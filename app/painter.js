@@ -187,8 +187,10 @@ function frame() {
 }
 function settings(values, ratios, anchors) { // the page's controls, whenever one that matters here changes
   const [mode, ratio, anchor, ...sides] = values;
+  const before = $('.mp-grown').textContent + paints();
   form = { mode, ratio: ratios[ratio], anchor: anchors[anchor], sides: sides.slice(0, 4).map((side) => Math.max(0, Math.round(+side || 0))) };
-  frame(); fit(); ahead();
+  frame(); ahead();
+  if (form.mode === 'outpaint' || before !== $('.mp-grown').textContent + paints()) fit(); // other settings leave the zoom alone
 }
 const local = (event) => { const box = view.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
 const onPicture = (event) => { const [x, y] = local(event); return [(x - offset[0]) / scale, (y - offset[1]) / scale]; };

@@ -163,6 +163,19 @@ def test_branch_continues_the_chosen_candidate(handlers: Handlers, photo: Path) 
         list(handlers.branch(5, Session(), *values()))
 
 
+def test_a_stopped_run_is_over_at_once(handlers: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, steps = handlers.engines.get(), []
+    step = engine.transformer.step
+    monkeypatch.setattr(engine.transformer, "step", lambda *a: steps.append(1) or step(*a))
+    run = handlers.run(None, None, Session(), *values(mode="generate", candidates=8))
+    for _ in range(3):
+        next(run)
+    assert len(steps) == 3, "no scale is worked on ahead"
+    run.close()
+    assert len(steps) == 3 and engine._lock.acquire(blocking=False)
+    engine._lock.release()
+
+
 def test_sketch_is_finished_with_its_own_seed(handlers: Handlers) -> None:
     whole_run, session = Session(), Session()
     list(handlers.run(None, None, whole_run, *values(mode="generate")))

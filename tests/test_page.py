@@ -248,6 +248,9 @@ def test_two_fingers_zoom_and_leave_no_paint(browser: Browser, url: str) -> None
     after = visitor.page.locator(".mp-mask").bounding_box()
     assert after is not None and after["width"] / before["width"] == pytest.approx(3, rel=0.05)
     assert not visitor.mask().any()
+    visitor.page.locator("#strength label", has_text="Shape").tap()
+    visitor.page.wait_for_timeout(300)
+    assert visitor.page.locator(".mp-mask").bounding_box()["width"] == after["width"], "settings leave the zoom"  # type: ignore[index]
     visitor.page.locator("[data-act=fit]").tap()
     again = visitor.page.locator(".mp-mask").bounding_box()
     assert again is not None and [again["x"], again["width"]] == pytest.approx([before["x"], before["width"]])
