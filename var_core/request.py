@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
-import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -71,7 +70,7 @@ class EditRequest:
             check(self.image is not None, "there is no picture yet: open one first")
         if self.task in ("inpaint", "edit"):
             check(
-                self.mask is not None and bool((np.asarray(self.mask.convert("L")) > 127).any()),
+                self.mask is not None and cast(int, self.mask.convert("L").getextrema()[1]) > 127,
                 "the mask is empty: paint over the part that should change",
             )
         if self.task == "edit":
