@@ -37,11 +37,11 @@ class Recipe:
 
 
 RECIPES = {
-    "strawberry": Recipe("watercolour-strawberry", 1, 0, (0.5, 0.52), (0.2, 0.26)),
-    "plum": Recipe("watercolour-plum", 2, 0, (0.48, 0.5), (0.24, 0.2), 20),
-    "peach": Recipe("watercolour-peach", 3, 0, (0.52, 0.5), (0.25, 0.22), -15),
-    "sunflower": Recipe("flower-sunflower", 4, 0, (0.5, 0.45), (0.2, 0.2)),
-    "tulip": Recipe("flower-tulip", 5, 0, (0.45, 0.42), (0.18, 0.26), 10),
+    "strawberry": Recipe("watercolour-strawberry", 1, 6, (0.42, 0.34), (0.24, 0.2)),
+    "plum": Recipe("watercolour-plum", 2, 4, (0.52, 0.58), (0.22, 0.2), 20),
+    "peach": Recipe("watercolour-peach", 3, 4, (0.5, 0.38), (0.25, 0.3), -15),
+    "sunflower": Recipe("flower-sunflower", 4, 3, (0.38, 0.28), (0.24, 0.2)),
+    "tulip": Recipe("flower-tulip", 5, 4, (0.45, 0.42), (0.18, 0.26), 10),
     "tomato": Recipe("market-tomato", 6, 0, (0.55, 0.55), (0.24, 0.2), 30),
 }
 

@@ -51,7 +51,7 @@ MODELS: dict[str, ModelInfo] = {
             name="garden-128",
             title="Garden, flowers and fruit, 128 px",
             resolution=128,
-            parameters="16 M",
+            parameters="12 M",
             licence="MIT",
         ),
         _official(16, 256, "310 M", 1_680),

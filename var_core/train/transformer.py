@@ -308,7 +308,7 @@ def sample_grid(
 ) -> None:
     """Uncurated samples, one column a class in order (wrapped at ten), seeds 0, 1, ..."""
     transformer.eval()
-    options = options or SampleOptions(guidance=3.0, top_k=300, top_p=0.95)
+    options = options or SampleOptions(guidance=4.0, top_k=100, top_p=0.8)
     classes, size = transformer.config.classes, tokenizer.config.resolution
     labels = torch.arange(classes).repeat_interleave(rows).to(transformer.device)
     seeds = [i % rows for i in range(len(labels))]
