@@ -44,7 +44,7 @@ _PARTS = {
     "quantizer": (("tokenizer.py", "enlarge"), ("tokenizer.py", "shrink"), ("tokenizer.py", "nearest")),
     "preview": (("preview.py", "preview"), ("preview.py", "show")),
     "decode": (("engine.py", "_final"),),
-    "encode": (("engine.py", "_encode"),),
+    "encode": (("encoding.py", "_encode"),),
     "composite": (("engine.py", "_paste"),),
 }
 
@@ -158,7 +158,9 @@ def _request(task: str, engine: Engine, base: Result | None) -> EditRequest:
     return EditRequest(task="inpaint", image=picture, mask=mask, seed=1, context=2.0)
 
 
-def _timed(engine: Engine, request: EditRequest) -> tuple[float, list[float], Result]:
+def _timed(engine: Engine, request: EditRequest, encoded: bool = False) -> tuple[float, list[float], Result]:
+    if not encoded:
+        engine.encoder.forget()
     began, marks = time.perf_counter(), []
     result = None
     for frame in engine.run(request):
@@ -168,12 +170,12 @@ def _timed(engine: Engine, request: EditRequest) -> tuple[float, list[float], Re
     return marks[-1], marks, result
 
 
-def _parts(engine: Engine, request: EditRequest) -> dict[str, float]:
+def _parts(engine: Engine, request: EditRequest, encoded: bool) -> dict[str, float]:
     """Seconds of one profiled run by part; what is left over is "other"."""
     profile = cProfile.Profile()
     began = time.perf_counter()
     profile.enable()
-    _timed(engine, request)
+    _timed(engine, request, encoded)
     profile.disable()
     total = time.perf_counter() - began
     spent = {part: 0.0 for part in _PARTS}
@@ -202,7 +204,7 @@ def _reference_seconds(model: Model, engine: Engine, request: EditRequest, runs:
     return times
 
 
-def measure(name: str, task: str, dtype: torch.dtype, runs: int) -> dict:
+def measure(name: str, task: str, dtype: torch.dtype, runs: int, encoded: bool = False) -> dict:
     """Everything about one model and task, as the JSON document."""
     official = name in MODELS and not MODELS[name].bundled and not is_on_disk(name)
     model = random_model(name) if official else open_model(name)
@@ -214,7 +216,7 @@ def measure(name: str, task: str, dtype: torch.dtype, runs: int) -> dict:
     if dtype != torch.float32:
         engine.set_dtype(dtype)
     cold, _, _ = _timed(engine, request)
-    warm = [_timed(engine, request) for _ in range(runs)]
+    warm = [_timed(engine, request, encoded) for _ in range(runs)]
     seconds, plain_seconds = statistics.median(t for t, _, _ in warm), statistics.median(plain)
     marks = warm[-1][1]
     return {
@@ -225,6 +227,7 @@ def measure(name: str, task: str, dtype: torch.dtype, runs: int) -> dict:
         "dtype": str(dtype).removeprefix("torch."),
         "weights": "random" if official else "trained",
         "runs": runs,
+        "encoded_before": encoded,
         "seconds": round(seconds, 4),
         "seconds_min_max": [round(min(t for t, _, _ in warm), 4), round(max(t for t, _, _ in warm), 4)],
         "cold_seconds": round(cold, 4),
@@ -233,7 +236,7 @@ def measure(name: str, task: str, dtype: torch.dtype, runs: int) -> dict:
         "reference_seconds": round(plain_seconds, 4),
         "reference_min_max": [round(min(plain), 4), round(max(plain), 4)],
         "speedup": round(plain_seconds / seconds, 2),
-        "parts": _parts(engine, request),
+        "parts": _parts(engine, request, encoded),
         "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "ceilings": {"float32": ceilings(torch.float32), "bfloat16": ceilings(torch.bfloat16)},
         "whole_seconds": round(time.perf_counter() - began, 1),
@@ -248,10 +251,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--task", default="generate", choices=("generate", "inpaint", "branch"))
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--runs", type=int, default=5, help="timed runs after one cold one (default %(default)s)")
+    parser.add_argument("--encoded", action="store_true", help="the picture is already encoded, as on the page")
     args = parser.parse_args(arguments)
     keep_freed_memory()
     try:
-        document = measure(args.model, args.task, getattr(torch, args.dtype), max(1, args.runs))
+        document = measure(args.model, args.task, getattr(torch, args.dtype), max(1, args.runs), args.encoded)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -45,7 +45,7 @@ class Engine:
         self.device = torch.device(device)
         self.tokenizer = model.tokenizer.to(self.device).eval()
         self.transformer = model.transformer.to(self.device).eval()
-        self._encode = Encoder(self.tokenizer, self.device)
+        self.encoder = Encoder(self.tokenizer, self.device)
         self._lock = threading.Lock()
 
     @classmethod
@@ -65,7 +65,7 @@ class Engine:
         """Hold the large matrices and convolutions in `dtype`; codes, norms and the residual stream stay float32."""
         self.transformer.to(dtype)
         self.tokenizer.set_compute_dtype(dtype)
-        self._encode.forget()
+        self.encoder.forget()
 
     @property
     def name(self) -> str:
@@ -325,7 +325,7 @@ class Engine:
             if start == 0 or prefix is not None:  # nothing may leak from under the mask
                 hole = editing.binary(mask, above=0)
                 crops = [editing.fill_hole(c, hole) for c in crops]
-        features, tokens = self._encode(crops)
+        features, tokens = self.encoder(crops)
         keep_maps = self._keep_maps(mask, request)
         keep = [torch.from_numpy(np.ascontiguousarray(k)).flatten().to(self.device) for k in keep_maps]
         for k in range(start):
