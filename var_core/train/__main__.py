@@ -78,6 +78,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     var.add_argument("--compile", action="store_true", help="torch.compile: slow to start, about twice as fast after")
     var.add_argument("--drop-path", type=float, default=TransformerTraining().drop_path, help="in the last block")
+    var.add_argument(
+        "--patience", type=int, default=TransformerTraining().patience,
+        help="validations without a better loss that end the run (default %(default)s); more to lengthen a run",
+    )  # fmt: skip
     judge = stages.add_parser("classifier", help="train the judge that evaluation uses")
     judge.add_argument("--data", required=True, help="as for the tokenizer")
     judge.add_argument("--out", required=True, type=Path, help="the .safetensors file to write")
@@ -134,7 +138,7 @@ def _train(args: argparse.Namespace, workers: Workers) -> dict:
     if args.stage == "transformer":
         choices = TransformerTraining(
             batch=args.batch, peak_rate=args.rate, variants=args.variants, short_share=args.short_share,
-            drop_path=args.drop_path, seed=args.seed,
+            drop_path=args.drop_path, patience=args.patience, seed=args.seed,
         )  # fmt: skip
         sizes = {"depth": args.depth, "width": args.width, "heads": args.heads}
         return train_transformer(args.tokenizer, choices, args.data, args.out, **sizes, **where, compiled=args.compile)
