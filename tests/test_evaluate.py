@@ -98,6 +98,15 @@ def test_a_bootstrap_interval_covers_the_mean() -> None:
     assert 88 <= covered <= 100
 
 
+def test_an_interval_of_a_distance_holds_its_value_and_is_not_drawn_to_copies() -> None:
+    """Draws with replacement would put all of the interval above the value."""
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((100, 16)), rng.standard_normal((500, 16))
+    for distance in (frechet, kernel_distance):
+        low, high = interval(bootstrap(100, lambda index, distance=distance: distance(a[index], b)))
+        assert low < distance(a, b) < high
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_masks_are_of_their_family(family: str) -> None:
     rng = np.random.default_rng(3)
@@ -125,6 +134,14 @@ def test_samples_and_edits_are_judged(model_file: Path, tmp_path: Path, capsys) 
         assert all(
             low <= high for low, high in (family["official"][f"{name}_interval"] for name in ("frechet", "seam"))
         )
+        low, high = family["evidence"]["known_psnr_interval"]
+        assert low <= family["evidence"]["known_psnr"] <= high
+    weak = figures(capsys, "edit", *common, "--count", 4, "--family", "half", "--evidence", 0, "--fill", "mean")
+    assert (
+        set(weak["families"]) == {"half"}
+        and weak["families"]["half"]["official"] == found["families"]["half"]["official"]
+    )
+    assert weak["families"]["half"]["evidence"] != found["families"]["half"]["evidence"]
     assert figures(capsys, "sheet", "--model", tmp_path / "m.safetensors", "--out", tmp_path / "e.png")["edits"] == 24
     assert Image.open(tmp_path / "e.png").size == (4 * 108, 6 * 70)
     assert main(["edit", *(str(word) for word in common[:4]), "--classifier", str(tmp_path / "none")]) == 1

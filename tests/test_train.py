@@ -20,7 +20,6 @@ from var_core.tokenizer import Tokenizer, TokenizerConfig
 from var_core.train.__main__ import main
 from var_core.train.data import load_pictures
 from var_core.train.run import Workers
-from var_core.train.tokenizer import quantize_straight_through, restart_codes, start_codebook
 
 SIDES = "1,2,3,4,6,8"
 TOKENIZER = ["--sides", SIDES, "--channels", "32", "--multipliers", "1,1,1", "--code-dim", "8", "--vocab", "64"]
@@ -161,46 +160,6 @@ def test_the_loss_falls(data: Path, tmp_path: Path) -> None:
     first = error()
     assert main([*common, "--max-steps", "99"]) == 0
     assert error() < first / 2
-
-
-def small_tokenizer() -> Tokenizer:
-    torch.manual_seed(0)
-    return Tokenizer(
-        TokenizerConfig(sides=(1, 2, 4), channels=32, multipliers=(1, 1), residual_blocks=1, code_dim=8, vocab_size=16)
-    )
-
-
-def test_the_codebook_starts_on_the_features_and_dead_codes_move() -> None:
-    tokenizer, rng = small_tokenizer(), np.random.default_rng(0)
-    features = 5 + torch.randn(32, 8, 4, 4)
-    start_codebook(tokenizer, features, rng)
-    assert tokenizer.codebook.weight.abs().mean() > 0.5
-    tokens, _ = tokenizer.quantize(features)
-    assert len(torch.cat([t.flatten() for t in tokens]).unique()) > 8
-    optimizer = torch.optim.AdamW(tokenizer.parameters())
-    with torch.no_grad():
-        tokenizer.codebook.weight[3] = 1e4
-    used = torch.ones(16)
-    used[3] = 0
-    residuals = [tokenizer.shrink(features, k) for k in range(3)]
-    before = tokenizer.codebook.weight.detach().clone()
-    assert restart_codes(tokenizer, optimizer, used, residuals, rng) == 1
-    assert tokenizer.codebook.weight[3].abs().max() < 100
-    assert torch.equal(tokenizer.codebook.weight[:3], before[:3])
-
-
-def test_straight_through_passes_gradients_and_honours_the_cut() -> None:
-    tokenizer = small_tokenizer()
-    features = torch.randn(2, 8, 4, 4, requires_grad=True)
-    canvas, distances, tokens, _ = quantize_straight_through(tokenizer, features, torch.tensor([1, 3]))
-    with torch.no_grad():
-        exact = tokenizer.quantize(features.detach())[1]
-    assert torch.allclose(canvas[0], exact[0][0], atol=1e-5) and torch.allclose(canvas[1], exact[2][1], atol=1e-5)
-    canvas.sum().backward(retain_graph=True)
-    assert features.grad is not None and torch.allclose(features.grad, torch.ones_like(features))
-    distances.sum().backward()
-    assert tokenizer.codebook.weight.grad is not None and tokenizer.codebook.weight.grad.abs().sum() > 0
-    assert len(tokens) == 3
 
 
 @pytest.mark.parametrize("what", ["nothing", "a file", "no classes", "a broken picture"])

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from .request import Fill, Tone
+
 Box = tuple[int, int, int, int]
-Tone = tuple[tuple[float, float, float], tuple[float, float, float]]  # gain, bias per channel
-Fill = Literal["telea", "navier-stokes", "mean", "none"]
 _LABEL_SIDE = 512  # connected regions are found on a copy of at most this side
 
 

@@ -324,7 +324,7 @@ class Engine:
             mask = window.mask.resize((self.resolution, self.resolution), Image.Resampling.BOX)
             if start == 0 or prefix is not None:  # nothing may leak from under the mask
                 hole = editing.binary(mask, above=0)
-                crops = [editing.fill_hole(c, hole) for c in crops]
+                crops = [editing.fill_hole(c, hole, request.fill) for c in crops]
         features, tokens = self.encoder(crops)
         keep_maps = self._keep_maps(mask, request)
         keep = [torch.from_numpy(np.ascontiguousarray(k)).flatten().to(self.device) for k in keep_maps]
@@ -334,9 +334,9 @@ class Engine:
             tokens = [p.to(self.device) for p in prefix[:start]] + tokens[start:]
         fraction = torch.from_numpy(editing.known_fraction(mask, self.sides[-1])).to(self.device)
         method = "tokens" if request.method == "official" else request.method
-        return Known(
-            tokens, keep, method, features, fraction, self.model.card.get("sampling", {}).get("evidence", 10.0)
-        )
+        own = self.model.card.get("sampling", {}).get("evidence", 10.0)
+        evidence = own if request.evidence is None else request.evidence
+        return Known(tokens, keep, method, features, fraction, evidence)
 
     def _steps(
         self, spec: EditRequest, request: EditRequest, label: int, seed: int, known: Known | None, count: int

@@ -10,7 +10,8 @@ from torch import Tensor
 
 Task = Literal["generate", "inpaint", "edit", "outpaint", "vary", "branch"]
 Method = Literal["evidence", "requantize", "official"]
-Tone = tuple[tuple[float, float, float], tuple[float, float, float]]
+Fill = Literal["telea", "navier-stokes", "mean", "none"]
+Tone = tuple[tuple[float, float, float], tuple[float, float, float]]  # gain, bias per channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +23,10 @@ class EditRequest:
     image: RGB, upright. mask: "L", above 127 = repaint; another size is scaled to the picture with nearest.
     label: class index or name; None = no class. seed: None = random. guidance, top_k, top_p: None = the
     model's own defaults. start_scale: scales before it come from the source. stop_scale: end after that many
-    scales (a sketch). method: how known pixels are held. context: side of the square around a region, in
-    sides of the region. feather: width in pixels of the fade outside the mask; None = chosen from the region.
-    outpaint: pixels added at (left, top, right, bottom).
+    scales (a sketch). method: how known pixels are held; evidence: how strongly they speak in partly known cells,
+    None = the model's own; fill: what the masked pixels are covered with before encoding. context: side of
+    the square around a region, in sides of the region. feather: width in pixels of the fade outside the mask;
+    None = chosen from the region. outpaint: pixels added at (left, top, right, bottom).
     """
 
     task: Task = "generate"
@@ -40,6 +42,8 @@ class EditRequest:
     start_scale: int = 0
     stop_scale: int | None = None
     method: Method = "evidence"
+    evidence: float | None = None
+    fill: Fill = "telea"
     context: float = 2.0
     feather: int | None = None
     color_match: bool = True
@@ -58,6 +62,9 @@ class EditRequest:
             self.method in ("evidence", "requantize", "official"),
             f'unknown method "{self.method}": use evidence, requantize or official',
         )
+        fills = ("telea", "navier-stokes", "mean", "none")
+        check(self.fill in fills, f'unknown fill "{self.fill}": use {", ".join(fills)}')
+        check(self.evidence is None or self.evidence >= 0, f"evidence must be 0 or more, got {self.evidence}")
         check(1 <= self.candidates <= 16, f"the number of candidates must be 1 to 16, got {self.candidates}")
         check(self.guidance is None or 0 <= self.guidance <= 20, f"guidance must be 0 to 20, got {self.guidance}")
         check(self.top_k is None or self.top_k >= 0, f"top-k must be 0 (off) or more, got {self.top_k}")

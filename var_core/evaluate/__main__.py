@@ -16,13 +16,15 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import get_args
 
 from ..engine import Engine
 from ..memory import keep_freed_memory
 from ..registry import BUNDLED, open_model
+from ..request import Fill
 from ..train.classifier import load_classifier
 from ..train.data import load_pictures
-from .edits import edit, sheet
+from .edits import FAMILIES, edit, sheet
 from .models import likelihood, reconstruct, samples
 from .samples import generate
 
@@ -39,6 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--classifier", type=Path, default=BUNDLED / "garden-classifier.safetensors")
     parser.add_argument("--count", type=int, default=100, help="edit: pictures of each family (default %(default)s)")
     parser.add_argument("--evidence", type=float, help="edit: strength of the known pixels, instead of the model's own")
+    parser.add_argument("--fill", default="telea", choices=get_args(Fill), help="edit: what covers the hole")
+    parser.add_argument("--family", action="append", choices=FAMILIES, help="edit: only these masks; may be repeated")
     parser.add_argument("--guidance", type=float, help="generate: instead of the model's own")
     parser.add_argument("--top-k", type=int, help="generate: instead of the model's own")
     parser.add_argument("--top-p", type=float, help="generate: instead of the model's own")
@@ -69,9 +73,8 @@ def measure(args: argparse.Namespace) -> dict:
     if missing:
         raise ValueError(f'the data, {model.name} and the classifier do not share the class "{missing[0]}"')
     if args.what == "edit":
-        if args.evidence is not None:
-            model.card["sampling"] = model.card.get("sampling", {}) | {"evidence": args.evidence}
-        return head | edit(Engine(model), classifier, val, min(args.count, len(val)))
+        count, families = min(args.count, len(val)), tuple(args.family or FAMILIES)
+        return head | edit(Engine(model), classifier, val, count, families, evidence=args.evidence, fill=args.fill)
     settings = {"guidance": args.guidance, "top_k": args.top_k, "top_p": args.top_p}
     train = load_pictures(args.data, "train", size)
     return head | generate(Engine(model), classifier, train, val, args.out, **settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,7 +49,7 @@ def mask_for(family: str, side: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def complete(
-    engine: Engine, picture: np.ndarray, mask: np.ndarray, method: str, seed: int
+    engine: Engine, picture: np.ndarray, mask: np.ndarray, method: str, seed: int, **settings: Any
 ) -> tuple[np.ndarray, Result | None]:
     """The picture with its masked part made anew: (H, W, 3) uint8, and the engine's result for its methods."""
     if method in ("telea", "navier-stokes"):
@@ -56,7 +57,7 @@ def complete(
         return cv2.inpaint(picture, mask.astype(np.uint8) * 255, 3, flag), None
     request = EditRequest(
         task="inpaint", image=Image.fromarray(picture), mask=Image.fromarray(mask.astype(np.uint8) * 255), seed=seed,
-        method=method, context=8.0,  # type: ignore[arg-type]
+        method=method, context=8.0, **settings,  # type: ignore[arg-type]
     )  # fmt: skip
     result = list(engine.run(request))[-1].result
     assert result is not None
@@ -70,28 +71,36 @@ def _before_paste(engine: Engine, result: Result) -> np.ndarray:
     return ((pixels + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
 
 
-def edit(engine: Engine, classifier: Classifier, val: Pictures, count: int) -> dict:
+def edit(
+    engine: Engine,
+    classifier: Classifier,
+    val: Pictures,
+    count: int,
+    families: tuple[str, ...] = FAMILIES,
+    **settings: Any,
+) -> dict:
     """Every family and method on the same `count` pictures, masks and seeds.
 
     Frechet and kernel distances of completed pictures to all true validation pictures (`true` is the level of the
     same pictures untouched), the seam score, and for the engine's methods the known pixels' error before the paste
-    in dB. 95 % bootstrap intervals over pictures; `better` is the share of paired draws in which ours is nearer
-    to the truth than the other method.
+    in dB. 95 % intervals over pictures (`bootstrap`); `ours_better` is the share of paired draws in which ours is
+    nearer to the truth than the other method. `settings` (evidence, fill) are those of our own method's requests.
     """
     side = engine.resolution
     order = np.random.default_rng(5).permutation(len(val))[:count]
     real = [val.centre(int(i), side) for i in order]
     truth = look(classifier, [val.centre(i, side) for i in range(len(val))])[0]
-    families = {}
-    for number, family in enumerate(FAMILIES):
-        rng = np.random.default_rng(100 + number)
+    measured = {}
+    for family in families:
+        rng = np.random.default_rng(100 + FAMILIES.index(family))
         masks = [mask_for(family, side, rng) for _ in order]
         found, draws = {}, {}
         for method in METHODS:
             made, known = [], []
             pairs = zip(real, masks, strict=True)
             for n, (picture, mask) in enumerate(tqdm(pairs, desc=f"{family} {method}", total=count, leave=False)):
-                done, result = complete(engine, picture, mask, method, seed=n)
+                own = settings if method == METHODS[0] else {}
+                done, result = complete(engine, picture, mask, method, n, **own)
                 made.append(done)
                 if result is not None:
                     error = np.square(_before_paste(engine, result).astype(float) - picture)[~mask].mean()
@@ -99,19 +108,28 @@ def edit(engine: Engine, classifier: Classifier, val: Pictures, count: int) -> d
             found[method], draws[method] = _figures(look(classifier, made)[0], truth, made, real, masks)
             if known:
                 found[method]["known_psnr"] = round(float(np.mean(known)), 2)
+                found[method]["known_psnr_interval"] = _mean_interval(np.array(known))
         for method in METHODS[1:]:
             ours = draws[METHODS[0]]
             found[method]["ours_better"] = {
                 name: round(float((ours[name] < other).mean()), 3) for name, other in draws[method].items()
             }
         untouched = look(classifier, real)[0]
-        families[family] = {
+        measured[family] = {
             "true": {
                 "frechet": round(frechet(untouched, truth), 3), "kernel": round(kernel_distance(untouched, truth), 4)
             },
             **found,
         }  # fmt: skip
-    return {"pictures": count, "families": families, "class_edit": class_edit(engine, classifier, val, order)}
+    return {
+        "pictures": count,
+        "families": measured,
+        "class_edit": class_edit(engine, classifier, val, order, **settings),
+    }
+
+
+def _mean_interval(values: np.ndarray) -> list[float]:
+    return interval(bootstrap(len(values), lambda index: float(values[index].mean())))
 
 
 def _figures(
@@ -134,7 +152,7 @@ def _figures(
     return figures, draws | {"seam": np.abs(np.log(draws["seam"].clip(1e-6)))}
 
 
-def class_edit(engine: Engine, classifier: Classifier, val: Pictures, order: np.ndarray) -> dict:
+def class_edit(engine: Engine, classifier: Classifier, val: Pictures, order: np.ndarray, **settings: Any) -> dict:
     """A box of half the area becomes another class of the same kind; how often the classifier names that class in the
     edited crop, beside how often it names the right one in the same crops of untouched pictures."""
     side, rng = engine.resolution, np.random.default_rng(9)
@@ -149,8 +167,9 @@ def class_edit(engine: Engine, classifier: Classifier, val: Pictures, order: np.
         target = str(rng.choice(others or [name for name in val.class_names if name != own]))
         picture = val.centre(int(index), side)
         request = EditRequest(
-            task="edit", image=Image.fromarray(picture), mask=Image.fromarray(mask), label=target, seed=n, context=8.0
-        )
+            task="edit", image=Image.fromarray(picture), mask=Image.fromarray(mask), label=target, seed=n,
+            context=8.0, **settings,
+        )  # fmt: skip
         result = list(engine.run(request))[-1].result
         assert result is not None
         crops.append(np.asarray(result.images[0])[box, box])
@@ -160,8 +179,9 @@ def class_edit(engine: Engine, classifier: Classifier, val: Pictures, order: np.
     real = look(classifier, untouched)[1].argmax(1) == val.labels[order]
     return {
         "named": round(float(named.mean()), 3),
-        "named_interval": interval(bootstrap(len(named), lambda index: float(named[index].mean()))),
+        "named_interval": _mean_interval(named),
         "real": round(float(real.mean()), 3),
+        "real_interval": _mean_interval(real),
     }
 
 

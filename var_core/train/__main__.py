@@ -1,4 +1,4 @@
-"""python -m var_core.train tokenizer | transformer | export | classifier | split | join
+"""python -m var_core.train tokenizer | transformer | export | classifier | compare | split | join
 
 Several GPUs or machines: torchrun --nproc-per-node 4 -m var_core.train ... with the same options; --batch counts the
 pictures of all processes together."""
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from ..memory import keep_freed_memory
 from ..tokenizer import TokenizerConfig
 from ..transformer import Transformer, TransformerConfig
 from .classifier import train_classifier
+from .compare import compare
 from .run import Length, Workers, joined, load_state
 from .tokenizer import TokenizerTraining, train_tokenizer
 from .transformer import TransformerTraining, load_tokenizer, train_transformer
@@ -46,12 +48,9 @@ def _common(parser: argparse.ArgumentParser, batch: int, rate: float) -> None:
     parser.add_argument("--float32", action="store_true", help="no bfloat16 autocast")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m var_core.train", description=__doc__)
-    stages = parser.add_subparsers(dest="stage", required=True)
-    tok = stages.add_parser("tokenizer", help="train the multi-scale tokenizer")
+def _tokenizer(tok: argparse.ArgumentParser, sides: tuple[int, ...]) -> None:
     _common(tok, batch=16, rate=1e-3)
-    tok.add_argument("--sides", type=_numbers, default=TokenizerConfig().sides)
+    tok.add_argument("--sides", type=_numbers, default=sides)
     tok.add_argument("--channels", type=int, default=32)
     tok.add_argument(
         "--multipliers", type=_numbers, default=(1, 1, 3, 6), help="one per level; stride = 2^(levels - 1)"
@@ -62,8 +61,28 @@ def build_parser() -> argparse.ArgumentParser:
     tok.add_argument("--vocab", type=int, default=1024)
     tok.add_argument("--warmup", type=int, default=TokenizerTraining().warmup_steps, help="steps without quantization")
     tok.add_argument(
+        "--restart-every", type=int, default=TokenizerTraining().restart_every,
+        help="steps over which a code must be used once (default %(default)s)",
+    )  # fmt: skip
+    tok.add_argument(
         "--small-share", type=float, default=TokenizerTraining().small_share, help="share of the run at half size"
     )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m var_core.train", description=__doc__)
+    stages = parser.add_subparsers(dest="stage", required=True)
+    tok = stages.add_parser("tokenizer", help="train the multi-scale tokenizer")
+    _tokenizer(tok, TokenizerConfig().sides)
+    tok.add_argument("--rotation", action="store_true", help="gradients by the rotation trick")
+    tok.add_argument("--moving-codes", action="store_true", help="codes as moving averages, not by gradients")
+    tok.add_argument("--perceptual", type=float, default=0.0, help="weight of a loss in the features of --judge")
+    tok.add_argument("--adversarial", type=float, default=0.0, help="pull of an adversary late in the run (try 0.1)")
+    tok.add_argument("--judge", help="a classifier of the same pictures, for --perceptual")
+    other = stages.add_parser("compare", help="short tokenizer runs with one part of the recipe changed at a time")
+    _tokenizer(other, (1, 2, 3, 4, 5, 6, 8))
+    other.add_argument("--judge", type=Path, required=True, help="a classifier of the same pictures")
+    other.add_argument("--only", action="append", help="the name of a variant, instead of all; may be repeated")
     var = stages.add_parser("transformer", help="train the transformer on a tokenizer run")
     _common(var, batch=TransformerTraining().batch, rate=1e-3)
     var.add_argument("--tokenizer", required=True, type=Path, help="folder of the tokenizer run")
@@ -147,8 +166,15 @@ def _train(args: argparse.Namespace, workers: Workers) -> dict:
         groups=args.groups, code_dim=args.code_dim, vocab_size=args.vocab,
     )  # fmt: skip
     training = TokenizerTraining(
-        batch=args.batch, peak_rate=args.rate, warmup_steps=args.warmup, small_share=args.small_share, seed=args.seed
-    )
+        batch=args.batch, peak_rate=args.rate, warmup_steps=args.warmup, small_share=args.small_share,
+        restart_every=args.restart_every, seed=args.seed,
+    )  # fmt: skip
+    if args.stage == "compare":
+        return compare(config, training, args.data, args.out, judge=args.judge, only=args.only, **where)
+    training = replace(
+        training, rotation=args.rotation, moving_codes=args.moving_codes, perceptual=args.perceptual,
+        adversarial=args.adversarial, judge=args.judge,
+    )  # fmt: skip
     return train_tokenizer(config, training, args.data, args.out, **where)
 
 

@@ -18,9 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .data import Pictures, load_pictures
+from .data import Pictures, load_pictures, to_model
 from .run import Average, Clock, Length, learning_rate
-from .tokenizer import to_model
 
 _FORMAT = "next-scale-editor classifier 1"
 

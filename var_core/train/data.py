@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 _VALIDATION_SHARE = 20  # without a val folder, one file in twenty, chosen by its name
@@ -136,3 +138,8 @@ def _decode(data: bytes, size: int, name: str) -> np.ndarray:
         new = (max(size, round(image.width * target / short)), max(size, round(image.height * target / short)))
         image = image.resize(new, Image.Resampling.LANCZOS)
     return np.asarray(image)
+
+
+def to_model(batch: np.ndarray, device: torch.device) -> Tensor:
+    """(b, 3, H, W) uint8 -> [-1, 1] float32."""
+    return torch.from_numpy(batch).to(device).float() / 127.5 - 1

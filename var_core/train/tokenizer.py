@@ -2,7 +2,8 @@
 
 Recipe: a warm-up without quantization, a codebook started by k-means over residuals of every scale, restarts of
 codes that a long window did not use, a random cut of the last scales for a share of each batch (so that every
-coarse canvas decodes to a picture), and pixel, multi-scale and gradient losses.
+coarse canvas decodes to a picture), and pixel, multi-scale and gradient losses. Each part can be left out, and others
+put in, for a comparison (`python -m var_core.train compare`).
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..tokenizer import Refine, Tokenizer, TokenizerConfig
-from .data import Pictures, load_pictures
+from .classifier import Classifier, load_classifier
+from .codebook import MovingCodes, quantize_with_gradients, restart_codes, start_codebook
+from .data import Pictures, load_pictures, to_model
+from .losses import Adversary, Perceptual, picture_loss
 from .run import (
     Average,
     Clock,
@@ -46,11 +49,30 @@ class TokenizerTraining:
     warmup_steps: int = 400  # without quantization
     small_share: float = 0.5
     cut_share: float = 0.2  # of each batch: the last scales are left out
-    restart_every: int = 200  # steps over which a code must be used once
+    restart_every: int = 200  # steps over which a code must be used once; 0: no restarts
     commitment: float = 0.25
+    kmeans: bool = True  # the codebook's start; otherwise random vectors
+    rotation: bool = False  # gradients by rotation instead of straight through
+    moving_codes: bool = False  # codes as moving averages instead of by gradients
+    plain_pixels: bool = False  # no multi-scale and gradient terms
+    perceptual: float = 0.0  # weight of distances in features of `judge`
+    judge: str | None = None  # file of a classifier trained on the same pictures
+    adversarial: float = 0.0  # pull of the adversary, relative to the other losses
+    adversarial_from: float = 0.6  # share of the run
     balance: float = 0.5
     save_minutes: float = 4.0
     seed: int = 0
+
+    @property
+    def window(self) -> int:
+        """Steps between rows of the log."""
+        return self.restart_every or 200
+
+
+def _judge(path: str | None) -> Classifier:
+    if path is None:
+        raise ValueError("a perceptual loss needs a judge: train one with python -m var_core.train classifier")
+    return load_classifier(Path(path))
 
 
 def initialise(tokenizer: Tokenizer) -> None:
@@ -61,113 +83,22 @@ def initialise(tokenizer: Tokenizer) -> None:
         nn.init.zeros_(refine.bias)
 
 
-def quantize_straight_through(
-    tokenizer: Tokenizer, features: Tensor, stops: Tensor
-) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
-    """Residual quantization with gradients.
-
-    features (b, c, h, w); stops (b,) how many scales each picture keeps. Returns the canvas for the decoder with
-    straight-through gradients, the codebook and commitment distances (averaged over scales), tokens per scale
-    and residual vectors (b, l, c) per scale.
-    """
-    side = features.shape[-1]
-    count = tokenizer.count_for(side)
-    fixed = features.detach()
-    canvas = torch.zeros_like(fixed)
-    chosen = torch.zeros_like(fixed)
-    tokens, residuals = [], []
-    codebook_loss = commitment_loss = features.new_zeros(())
-    for k in range(count):
-        with torch.no_grad():
-            residual = tokenizer.shrink(fixed - canvas, k)
-            ids = tokenizer.nearest(residual)
-        canvas = canvas + tokenizer.enlarge(tokenizer.codebook(ids), k, side)
-        codebook_loss = codebook_loss + (canvas - fixed).square().mean() / count
-        commitment_loss = commitment_loss + (canvas.detach() - features).square().mean() / count
-        chosen = torch.where((stops == k + 1)[:, None, None, None], canvas, chosen)
-        tokens.append(ids)
-        residuals.append(residual)
-    return features + (chosen - features).detach(), torch.stack((codebook_loss, commitment_loss)), tokens, residuals
-
-
-def picture_loss(made: Tensor, real: Tensor) -> Tensor:
-    """L1 + L2 in [-1, 1], L1 at two coarser sizes, and L1 of horizontal and vertical differences."""
-    loss = 0.5 * (made - real).abs().mean() + 2.0 * (made - real).square().mean()
-    for factor in (2, 4):
-        loss = loss + 0.25 * (F.avg_pool2d(made, factor) - F.avg_pool2d(real, factor)).abs().mean()
-    for dim in (2, 3):
-        loss = loss + 0.25 * (made.diff(dim=dim) - real.diff(dim=dim)).abs().mean()
-    return loss
-
-
-@torch.no_grad()
-def start_codebook(tokenizer: Tokenizer, features: Tensor, rng: np.random.Generator) -> None:
-    """k-means over what each scale would have to describe if the scales before it were perfect averages."""
-    vectors = []
-    canvas = torch.zeros_like(features)
-    side = features.shape[-1]
-    for k in range(tokenizer.count_for(side)):
-        shrunk = tokenizer.shrink(features - canvas, k)
-        vectors.append(shrunk.reshape(-1, shrunk.shape[-1]))
-        canvas = canvas + tokenizer.enlarge(shrunk, k, side)
-        if k + 1 == tokenizer.count_for(side) - 1:  # the last residual would be what remains: keep some of it
-            break
-    vectors.append((features - canvas).flatten(2).transpose(1, 2).reshape(-1, features.shape[1]))
-    per_scale = 4096
-    pool = torch.cat([v[torch.from_numpy(rng.permutation(len(v))[:per_scale])] for v in vectors])
-    size = tokenizer.config.vocab_size
-    codes = pool[torch.from_numpy(rng.choice(len(pool), size, replace=len(pool) < size))].clone()
-    for _ in range(8):
-        owner = torch.cdist(pool, codes).argmin(1)
-        counts = torch.bincount(owner, minlength=size).clamp_min(1)
-        sums = torch.zeros_like(codes).index_add_(0, owner, pool)
-        used = torch.bincount(owner, minlength=size) > 0
-        codes[used] = (sums / counts[:, None])[used]
-    tokenizer.codebook.weight.copy_(codes)
-
-
-@torch.no_grad()
-def restart_codes(
-    tokenizer: Tokenizer,
-    optimizer: torch.optim.Optimizer,
-    used: Tensor,
-    residuals: list[Tensor],
-    rng: np.random.Generator,
-) -> int:
-    """Move codes that a whole window left unused onto residuals of random scales. Returns how many."""
-    dead = (used == 0).nonzero()[:, 0]
-    if not len(dead):
-        return 0
-    scale = rng.integers(len(residuals), size=len(dead))
-    rows = [residuals[k].reshape(-1, residuals[k].shape[-1]) for k in range(len(residuals))]
-    picked = torch.stack([rows[k][int(rng.integers(len(rows[k])))] for k in scale])
-    tokenizer.codebook.weight[dead] = picked
-    moments = optimizer.state.get(tokenizer.codebook.weight, {})
-    for name in ("exp_avg", "exp_avg_sq"):
-        if name in moments:
-            moments[name][dead] = 0
-    return len(dead)
-
-
-def to_model(batch: np.ndarray, device: torch.device) -> Tensor:
-    """(b, 3, H, W) uint8 -> [-1, 1] float32."""
-    return torch.from_numpy(batch).to(device).float() / 127.5 - 1
-
-
 def train_tokenizer(
     config: TokenizerConfig,
     training: TokenizerTraining,
-    data: str | Path,
+    data: str | Path | tuple[Pictures, Pictures],
     out: Path,
     *,
     length: Length,
     workers: Workers = Workers(),  # noqa: B008  frozen
     bfloat16: bool = True,
 ) -> dict[str, float]:
-    """Train for `length`; the next call with the same `out` goes on where a piece ended. Returns the last
-    validation figures (of the first process)."""
+    """Train for `length` on a place of pictures, or on both splits; the next call with the same `out` goes on where a
+    piece ended. Returns the last validation figures (of the first process)."""
     where = workers.device
-    train, val = load_pictures(data, "train", config.resolution), load_pictures(data, "val", config.resolution)
+    if not isinstance(data, tuple):
+        data = load_pictures(data, "train", config.resolution), load_pictures(data, "val", config.resolution)
+    train, val = data
     weights = train.weights(training.balance)
     rng = np.random.default_rng(training.seed)
     torch.manual_seed(training.seed)
@@ -176,6 +107,9 @@ def train_tokenizer(
     average = Average(tokenizer, training.decay)
     optimizer = torch.optim.AdamW(tokenizer.parameters(), lr=training.peak_rate, betas=(0.9, 0.99), weight_decay=1e-2)
     used = torch.zeros(config.vocab_size, device=where)
+    moving = MovingCodes(tokenizer) if training.moving_codes else None
+    perceptual = Perceptual(_judge(training.judge)).to(where) if training.perceptual else None
+    adversary = Adversary(training.adversarial, training.peak_rate / 4, where) if training.adversarial else None
     step, spent = 0, 0.0
     saved = load_state(out / "state.pt")
     if saved is not None:
@@ -183,6 +117,9 @@ def train_tokenizer(
         average.module.load_state_dict(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
         used.copy_(saved["used"])
+        for part, name in ((moving, "moving"), (adversary, "adversary")):
+            if part is not None:
+                part.load(saved[name])
         step, spent = saved["step"], saved["minutes"]
         restore_random_state(rng, saved["random"])
     workers.same_start(step)
@@ -192,7 +129,9 @@ def train_tokenizer(
     flop = forward_flop(lambda: tokenizer.decode(tokenizer.features(probe)))
 
     def save() -> None:
-        save_state(out / "state.pt", {
+        extra = {"moving": moving.state()} if moving is not None else {}
+        extra |= {"adversary": adversary.state()} if adversary is not None else {}
+        save_state(out / "state.pt", extra | {
             "config": asdict(config), "tokenizer": tokenizer.state_dict(), "average": average.module.state_dict(),
             "optimizer": optimizer.state_dict(), "used": used, "step": step, "minutes": clock.minutes,
             "random": random_state(rng), "class_names": list(train.class_names),
@@ -214,47 +153,64 @@ def train_tokenizer(
         with torch.autocast(where.type, torch.bfloat16, enabled=bfloat16):
             features = tokenizer.quant_conv(tokenizer.encoder(image)).float()
         if step == training.warmup_steps:
-            start_codebook(tokenizer, workers.whole(features.detach(), b), rng)
+            if training.kmeans:
+                start_codebook(tokenizer, workers.whole(features.detach(), b), rng)
             workers.from_first(tokenizer.codebook.weight.data)
+            if moving is not None:
+                moving.restart()
             average.module.codebook.load_state_dict(tokenizer.codebook.state_dict())
         residuals: list[Tensor] = []
+        tokens: list[Tensor] = []
         distances = features.new_zeros(2)
         canvas = features
         if step >= training.warmup_steps:
             count = tokenizer.count_for(features.shape[-1])
             stops = np.where(rng.random(b) < training.cut_share, rng.integers(1, count + 1, size=b), count)
             with torch.autocast(where.type, enabled=False):
-                canvas, distances, tokens, residuals = quantize_straight_through(
-                    tokenizer, features, torch.from_numpy(stops[rows]).to(where)
+                canvas, distances, tokens, residuals = quantize_with_gradients(
+                    tokenizer, features, torch.from_numpy(stops[rows]).to(where), training.rotation
                 )
             ids = torch.cat([t.flatten() for t in tokens])
             used += workers.total(torch.bincount(ids, minlength=config.vocab_size))
         with torch.autocast(where.type, torch.bfloat16, enabled=bfloat16):
             made = tokenizer.decoder(tokenizer.post_quant_conv(canvas)).float()
-        pixels = picture_loss(made, image)
+            pixels = picture_loss(made, image, training.plain_pixels)
+            if perceptual is not None:
+                pixels = pixels + training.perceptual * perceptual(made, image)
+        fooling = adversary is not None and progress >= training.adversarial_from
         loss = pixels + distances[0] + training.commitment * distances[1]
         if step < training.warmup_steps:
             loss = loss + 0.01 * features.square().mean()  # keeps the features' size near one
+        if fooling and adversary is not None:
+            loss = loss + adversary.loss(made, pixels, workers, workers.part(b))
         optimizer.zero_grad(set_to_none=True)
         (loss * workers.part(b)).backward()
         workers.add_gradients(tokenizer.parameters())
         nn.utils.clip_grad_norm_(tokenizer.parameters(), 1.0)
         optimizer.step()
+        if fooling and adversary is not None:
+            adversary.learn(made, image, workers, workers.part(b))
+        if moving is not None and residuals:
+            moving.update(tokens, residuals, workers)
         average.update(tokenizer, step)
         meter.add(b, flop * (size / config.resolution) ** 2)
         step += 1
         bar.update()
-        if residuals and step % training.restart_every == 0:
-            moved = restart_codes(tokenizer, optimizer, used, [workers.whole(r, b) for r in residuals], rng)
+        if residuals and step % training.window == 0:
+            moved = torch.zeros(0)
+            if training.restart_every:
+                moved = restart_codes(tokenizer, optimizer, used, [workers.whole(r, b) for r in residuals], rng)
+                if moving is not None:
+                    moving.restart(moved)
             squares = (made.detach() - image).square().mean() / 4
             means = torch.stack((loss.detach(), pixels.detach(), distances[0].detach(), squares)) * workers.part(b)
             total, picture, codebook, error = workers.total(means).tolist()
             row = {"step": step, "minutes": clock.minutes, "rate": rate, "size": size, "loss": total}
-            row |= {"pixels": picture, "codebook": codebook, "restarted": moved}
+            row |= {"pixels": picture, "codebook": codebook, "restarted": len(moved)}
             row |= {"psnr": -10 * math.log10(max(error, 1e-9)), **meter.read()}
             if workers.first:
                 log.write(row)
-            bar.set_postfix(psnr=f"{row['psnr']:.2f}", restarted=moved, size=size)
+            bar.set_postfix(psnr=f"{row['psnr']:.2f}", restarted=len(moved), size=size)
             used.zero_()
         if workers.first and clock.minutes - last_save > training.save_minutes:
             save()

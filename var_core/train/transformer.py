@@ -23,7 +23,7 @@ from ..checkpoints import config_from
 from ..sampler import SampleOptions, sample
 from ..tokenizer import Tokenizer, TokenizerConfig
 from ..transformer import Block, Transformer, TransformerConfig
-from .data import Pictures, load_pictures
+from .data import Pictures, load_pictures, to_model
 from .run import (
     Average,
     Clock,
@@ -38,7 +38,6 @@ from .run import (
     restore_random_state,
     save_state,
 )
-from .tokenizer import to_model
 
 
 @dataclass(frozen=True, kw_only=True)
