@@ -49,8 +49,14 @@ class Encoder:
         """Bytes remembered."""
         return sum(part.nbytes for features, tokens in self._kept.values() for part in (features, *tokens))
 
+    def pixels(self, crops: list[Image.Image]) -> Tensor:
+        """RGB squares of one size -> (b, 3, H, W) in [-1, 1]."""
+        return self._pixels(np.stack([np.asarray(crop) for crop in crops]))
+
+    def _pixels(self, arrays: np.ndarray) -> Tensor:
+        return torch.from_numpy(arrays).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+
     @torch.inference_mode()
     def _encode(self, arrays: np.ndarray) -> Encoded:
-        pixels = torch.from_numpy(arrays).to(self.device)
-        features = self.tokenizer.features(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1)
+        features = self.tokenizer.features(self._pixels(arrays))
         return features, self.tokenizer.quantize(features)[0]

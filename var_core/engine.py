@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -19,22 +19,12 @@ from . import editing, recipe
 from .checkpoints import Model
 from .encoding import Encoder
 from .images import save_png
+from .jobs import Job, fit_mask, plan
 from .memory import keep_freed_memory
-from .preview import View, preview, small
+from .preview import LinearDecoder, View, preview, small
 from .registry import open_model
 from .request import EditRequest, Frame, Pass, Result, Tone
 from .sampler import Known, SampleOptions, ScaleStep, sample
-
-
-@dataclass
-class _Job:
-    """What `run` works on: the pictures (one per candidate) and the windows still to paint."""
-
-    pictures: list[Image.Image]
-    windows: list[editing.Window | None]  # None: the whole picture is the model's own square
-    alpha: Image.Image | None
-    feather: int = 0
-    notices: list[str] = field(default_factory=list)
 
 
 class Engine:
@@ -46,6 +36,7 @@ class Engine:
         self.tokenizer = model.tokenizer.to(self.device).eval()
         self.transformer = model.transformer.to(self.device).eval()
         self.encoder = Encoder(self.tokenizer, self.device)
+        self.linear = LinearDecoder(self.tokenizer)
         self._lock = threading.Lock()
 
     @classmethod
@@ -126,7 +117,7 @@ class Engine:
         self, size: tuple[int, int], mask: Image.Image, request: EditRequest
     ) -> list[tuple[editing.Window, list[np.ndarray]]]:
         """Which tokens will be redrawn: per window, one (side, side) bool array per scale, True = redrawn."""
-        windows = editing.plan_windows(_fit_mask(mask, size), self.resolution, request.context)
+        windows = editing.plan_windows(fit_mask(mask, size), self.resolution, request.context)
         out = []
         for window in windows:
             keep = self._keep_maps(window.mask, request)
@@ -144,7 +135,7 @@ class Engine:
         It changes no result: the same pixels encoded again give the same numbers."""
         if request.task in ("generate", "branch"):
             return True
-        job = self._plan(request)
+        job = plan(request, self.resolution)
         ahead = job.windows[:1] if request.task == "outpaint" else job.windows  # later ones see earlier ones' pixels
         for window in ahead:
             if not self._lock.acquire(blocking=False):
@@ -167,7 +158,7 @@ class Engine:
             spec, base_tokens = self._branch(request)
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
         label = self.label_index(spec.label)
-        job = self._plan(spec)
+        job = plan(spec, self.resolution)
         source = job.pictures[0] if job.alpha is not None else None
         done: list[Pass] = []
         timeline: list[Image.Image] = []
@@ -193,7 +184,11 @@ class Engine:
                         break
                     final = step.k == last_scale
                     tokens.append(step.tokens.cpu())
-                    pixels = self._final(tokens, step) if final else preview(self.tokenizer, step.canvas, step.k)
+                    pixels = (
+                        self._final(tokens, step)
+                        if final
+                        else preview(self.tokenizer, step.canvas, step.k, self.linear)
+                    )
                 if step.log_likelihood is not None:
                     likelihood += step.log_likelihood.float().cpu().numpy()
                 patches = _pictures(pixels)
@@ -253,9 +248,9 @@ class Engine:
         batches of another size round differently."""
         many = range(step.canvas.shape[0])
         mixed = step.canvas if step.mixed else None
-        return torch.cat(
-            [self.redraw([t[i : i + 1] for t in tokens], None if mixed is None else mixed[i : i + 1]) for i in many]
-        )
+        made = [self.redraw([t[i : i + 1] for t in tokens], None if mixed is None else mixed[i : i + 1]) for i in many]
+        self.linear.learn(step.canvas[:1], made[0])
+        return torch.cat(made)
 
     def _branch(self, request: EditRequest) -> tuple[EditRequest, list[list[Tensor]]]:
         """The base's own request with this one's start scale, and the base's tokens."""
@@ -277,30 +272,6 @@ class Engine:
         if request.label is not None:
             spec = replace(spec, label=request.label)
         return spec, base.tokens
-
-    def _plan(self, request: EditRequest) -> _Job:
-        """The picture to work on and the windows to paint, in order."""
-        many = range(request.candidates)
-        if request.task == "generate" or request.image is None:
-            blank = Image.new("RGB", (self.resolution, self.resolution))
-            return _Job([blank for _ in many], [None], None)
-        picture = request.image.convert("RGB")
-        if request.task == "vary" and request.mask is None:
-            side = min(picture.size)
-            left, top = (picture.width - side) // 2, (picture.height - side) // 2
-            square = editing.crop(picture, (left, top, left + side, top + side), self.resolution)
-            notices = [] if picture.width == picture.height else ["The picture was cropped to its centre square."]
-            return _Job([square for _ in many], [None], None, notices=notices)
-        if request.task == "outpaint":
-            size, windows = editing.plan_outpaint(picture.size, *request.outpaint, self.resolution)
-            canvas, mask = editing.outpaint_canvas(picture, *request.outpaint)
-            assert canvas.size == size
-        else:
-            assert request.mask is not None
-            canvas, mask = picture, _fit_mask(request.mask, picture.size)
-            windows = editing.plan_windows(mask, self.resolution, request.context)
-        feather = editing.usual_feather(mask) if request.feather is None else request.feather
-        return _Job([canvas for _ in many], list(windows), editing.composite_alpha(mask, feather), feather)
 
     def _known(
         self,
@@ -326,6 +297,7 @@ class Engine:
                 hole = editing.binary(mask, above=0)
                 crops = [editing.fill_hole(c, hole, request.fill) for c in crops]
         features, tokens = self.encoder(crops)
+        self.linear.learn(features[:1], self.encoder.pixels(crops[:1]))
         keep_maps = self._keep_maps(mask, request)
         keep = [torch.from_numpy(np.ascontiguousarray(k)).flatten().to(self.device) for k in keep_maps]
         for k in range(start):
@@ -358,7 +330,7 @@ class Engine:
     def _paste(
         self,
         request: EditRequest,
-        job: _Job,
+        job: Job,
         window: editing.Window | None,
         alpha: Image.Image | None,
         patches: list[Image.Image],
@@ -383,11 +355,6 @@ class Engine:
 def _blend(picture: Image.Image, patch: Image.Image, box: editing.Box, alpha: Image.Image, tone: Tone) -> Image.Image:
     patch = editing.apply_tone(patch, tone).resize(alpha.size, Image.Resampling.LANCZOS)
     return editing.composite(picture, patch, box, alpha)
-
-
-def _fit_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
-    mask = mask.convert("L")
-    return editing.binary(mask if mask.size == size else mask.resize(size, Image.Resampling.NEAREST))
 
 
 def _pictures(pixels: Tensor) -> list[Image.Image]:

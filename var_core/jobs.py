@@ -1,0 +1,52 @@
+"""What a request comes down to: the picture that is worked on, and the squares of it that go through the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from . import editing
+from .request import EditRequest
+
+
+@dataclass
+class Job:
+    """What `Engine.run` works on: the pictures (one per candidate) and the windows still to paint."""
+
+    pictures: list[Image.Image]
+    windows: list[editing.Window | None]  # None: the whole picture is the model's own square
+    alpha: Image.Image | None
+    feather: int = 0
+    notices: list[str] = field(default_factory=list)
+
+
+def plan(request: EditRequest, resolution: int) -> Job:
+    """The picture to work on and the windows to paint, in order, for a model of that resolution."""
+    many = range(request.candidates)
+    if request.task == "generate" or request.image is None:
+        blank = Image.new("RGB", (resolution, resolution))
+        return Job([blank for _ in many], [None], None)
+    picture = request.image.convert("RGB")
+    if request.task == "vary" and request.mask is None:
+        side = min(picture.size)
+        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        square = editing.crop(picture, (left, top, left + side, top + side), resolution)
+        notices = [] if picture.width == picture.height else ["The picture was cropped to its centre square."]
+        return Job([square for _ in many], [None], None, notices=notices)
+    if request.task == "outpaint":
+        size, windows = editing.plan_outpaint(picture.size, *request.outpaint, resolution)
+        canvas, mask = editing.outpaint_canvas(picture, *request.outpaint)
+        assert canvas.size == size
+    else:
+        assert request.mask is not None
+        canvas, mask = picture, fit_mask(request.mask, picture.size)
+        windows = editing.plan_windows(mask, resolution, request.context)
+    feather = editing.usual_feather(mask) if request.feather is None else request.feather
+    return Job([canvas for _ in many], list(windows), editing.composite_alpha(mask, feather), feather)
+
+
+def fit_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The mask at the picture's size, 0 and 255."""
+    mask = mask.convert("L")
+    return editing.binary(mask if mask.size == size else mask.resize(size, Image.Resampling.NEAREST))
