@@ -201,8 +201,14 @@ def _fill(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
     module.requires_grad_(False).eval()
 
 
-def load_official(tokenizer_file: str | Path, transformer_file: str | Path, name: str = "official") -> Model:
-    """Read an official pair of `.pth` files, every size inferred from the tensors. ValueError if they do not fit."""
+def load_official(
+    tokenizer_file: str | Path,
+    transformer_file: str | Path,
+    name: str = "official",
+    dtype: torch.dtype = torch.float32,
+) -> Model:
+    """Read an official pair of `.pth` files, every size inferred from the tensors; `dtype` as in `load_model`.
+    ValueError if they do not fit."""
     tokenizer_path, transformer_path = Path(tokenizer_file), Path(transformer_file)
     token_keys, model_keys = (
         ("trainer", "vae_local", "vae", "model", "state_dict"),
@@ -225,9 +231,9 @@ def load_official(tokenizer_file: str | Path, transformer_file: str | Path, name
             raise ValueError(f"{found}: these files are no pair")
     tokenizer, transformer = _build(token_config, config, source)
     levels = len(token_config.multipliers)
-    plain = {tokenizer_name(n, levels): t.float() for n, t in token_state.items() if not _DERIVED.search(n)}
-    _fill(tokenizer, plain, tokenizer_path.name)
-    plain = {transformer_name(n): t.float() for n, t in state.items() if not _DERIVED.search(n)}
+    plain = {tokenizer_name(n, levels): t for n, t in token_state.items() if not _DERIVED.search(n)}
+    _fill(tokenizer, {n: t.to(_held_as(f"tokenizer.{n}", dtype)) for n, t in plain.items()}, tokenizer_path.name)
+    plain = {transformer_name(n): t.to(dtype) for n, t in state.items() if not _DERIVED.search(n)}
     _fill(transformer, plain, transformer_path.name)
     return Model(tokenizer, transformer, class_names_for(config.classes), name, {"licence": "MIT"})
 
@@ -241,6 +247,11 @@ def class_names_for(classes: int) -> tuple[str, ...]:
 
 
 # our own format
+
+
+def _held_as(name: str, dtype: torch.dtype) -> torch.dtype:
+    """What an entry is computed in when the large parts are in `dtype`: the quantizer stays float32."""
+    return torch.float32 if name.startswith(("tokenizer.codebook", "tokenizer.refine")) else dtype
 
 
 def _stays_float32(name: str) -> bool:
@@ -268,15 +279,16 @@ def save_model(model: Model, path: str | Path, dtype: torch.dtype = torch.float3
     save_file(tensors, path, metadata={"model": json.dumps(description)})
 
 
-def load_model(path: str | Path) -> Model:
-    """Read a file written by `save_model`; all weights come as float32. ValueError if it is not one."""
+def load_model(path: str | Path, dtype: torch.dtype = torch.float32) -> Model:
+    """Read a file written by `save_model`; `dtype` of the weights, codes and refine convolutions always float32 (never
+    more than one entry is in memory twice). ValueError if it is not one."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"there is no model file at {path}")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name).to(_held_as(name, dtype)) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path.name} is damaged or not a safetensors file") from error
     try:

@@ -15,14 +15,15 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from . import editing, recipe
+from . import editing, precision, recipe
 from .checkpoints import Model
 from .encoding import Encoder
 from .images import save_png
 from .jobs import Job, fit_mask, plan
 from .memory import keep_freed_memory
+from .prefixes import Prefixes
 from .preview import LinearDecoder, View, preview, small
-from .registry import open_model
+from .registry import find_model, open_model
 from .request import EditRequest, Frame, Pass, Result, Tone
 from .sampler import Known, SampleOptions, ScaleStep, sample
 
@@ -37,26 +38,36 @@ class Engine:
         self.transformer = model.transformer.to(self.device).eval()
         self.encoder = Encoder(self.tokenizer, self.device)
         self.linear = LinearDecoder(self.tokenizer)
+        self.prefixes = Prefixes()
+        self._settle()
         self._lock = threading.Lock()
 
     @classmethod
     def load(
         cls, name_or_path: str = "garden-128", device: str | None = None, dtype: torch.dtype | None = None
     ) -> Engine:
-        """Load a registered model or a file. device: default the GPU if there is one; dtype: of the large
-        matrices and convolutions, default float32."""
+        """Load a registered model or a file. device: default the GPU if there is one; dtype: of the large matrices
+        and convolutions, default what pays on this machine (`precision`)."""
         keep_freed_memory()
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        engine = cls(open_model(name_or_path), device)
-        if dtype is not None:
-            engine.set_dtype(dtype)
-        return engine
+        if dtype is None:
+            size = sum(path.stat().st_size for path in find_model(name_or_path))
+            dtype = precision.best_dtype(size, torch.device(device))
+        return cls(open_model(name_or_path, dtype), device)
 
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Hold the large matrices and convolutions in `dtype`; codes, norms and the residual stream stay float32."""
         self.transformer.to(dtype)
         self.tokenizer.set_compute_dtype(dtype)
         self.encoder.forget()
+        self.prefixes.forget()
+        self._settle()
+
+    def _settle(self) -> None:
+        """The memory layout that pays for a large decoder here."""
+        if self.linear.always:
+            gains = self.device.type == "cuda" or precision.channels_last_pays(self.transformer.dtype)
+            self.tokenizer.set_channels_last(gains)
 
     @property
     def name(self) -> str:
@@ -325,6 +336,7 @@ class Engine:
             known=known,
             start_scale=spec.start_scale if known is not None else 0,
             stop_scale=count,
+            prefixes=self.prefixes,
         )
 
     def _paste(

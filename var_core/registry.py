@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from .checkpoints import Model, load_model, load_official
 
 REPOSITORY = "FoundationVision/var"
@@ -101,12 +103,12 @@ def is_on_disk(name: str) -> bool:
     return True
 
 
-def open_model(name_or_path: str) -> Model:
-    """Load a registered model or a file of our own format."""
+def open_model(name_or_path: str, dtype: torch.dtype = torch.float32) -> Model:
+    """Load a registered model or a file of our own format, its weights as `dtype`."""
     files = find_model(name_or_path)
     if len(files) == 1:
-        return load_model(files[0])
-    model = load_official(files[0], files[1], name_or_path)
+        return load_model(files[0], dtype)
+    model = load_official(files[0], files[1], name_or_path, dtype)
     expected, found = MODELS[name_or_path].depth, model.transformer.config.depth
     if found != expected:
         raise ValueError(f"{files[1].name} has {found} blocks, but {name_or_path} has {expected}: download it again")

@@ -13,8 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .prefixes import Prefixes, fill
 from .tokenizer import Tokenizer
-from .transformer import KVCache, Transformer
+from .transformer import Conditioning, KVCache, Transformer
 
 Method = Literal["evidence", "requantize", "tokens"]
 
@@ -179,11 +180,13 @@ def sample(
     known: Known | None = None,
     start_scale: int = 0,
     stop_scale: int | None = None,
+    prefixes: Prefixes | None = None,
 ) -> Iterator[ScaleStep]:
     """Predict every scale and yield it.
 
     labels (b,) long, `transformer.config.null_label` for no class; one seed per candidate; scales before
-    `start_scale` are taken whole from `known.tokens`; `stop_scale` ends after that many scales.
+    `start_scale` are taken whole from `known.tokens`; `stop_scale` ends after that many scales. `prefixes` remembers
+    the work that known scales need, from one call to the next.
     """
     scales, b = transformer.scales, labels.shape[0]
     stop = len(scales) if stop_scale is None else stop_scale
@@ -208,8 +211,8 @@ def sample(
             inputs.append(tokenizer.shrink(canvas, k + 1))
         yield ScaleStep(k, scales.sides[k], tokens, canvas, torch.zeros_like(tokens[0], dtype=torch.bool))
     if 0 < prefix < stop:
-        earlier = torch.cat(inputs[:-1], dim=1) if prefix > 1 else None
-        _run(transformer, earlier, conditioning, cache, 0, prefix - 1, guided)
+        assert known is not None
+        _start(transformer, known.tokens[:prefix], rows, conditioning, inputs, cache, prefixes or Prefixes(), guided)
 
     for k in range(prefix, stop):
         hidden = _run(transformer, inputs[-1] if k else None, conditioning, cache, k, k, guided)
@@ -245,6 +248,32 @@ def sample(
         if k + 1 < len(scales):
             inputs.append(tokenizer.shrink(canvas, k + 1))
         yield ScaleStep(k, scales.sides[k], tokens, canvas, drawn, proposal, logits, options.smooth, likelihood)
+
+
+def _start(
+    transformer: Transformer,
+    tokens: list[Tensor],
+    rows: Tensor,
+    conditioning: Conditioning,
+    inputs: list[Tensor],
+    cache: KVCache,
+    prefixes: Prefixes,
+    guided: bool,
+) -> None:
+    """Fill the cache for scales whose tokens are all known, in one block-causal pass; one candidate's pass serves
+    all, unless their tokens differ (an edit of several pictures)."""
+    last, b = len(tokens) - 1, rows.shape[0] // (2 if guided else 1)
+    if any(part.shape[0] > 1 for part in tokens):
+        _run(transformer, torch.cat(inputs[:-1], dim=1) if last else None, conditioning, cache, 0, last, guided)
+        return
+
+    def compute() -> KVCache:
+        one = transformer.new_cache(rows.shape[0] // b)
+        earlier = torch.cat(inputs[:-1], dim=1)[:1] if last else None
+        _run(transformer, earlier, conditioning.every(b), one, 0, last, guided)
+        return one
+
+    fill(cache, prefixes([*tokens[:-1]], rows[::b], compute), b)
 
 
 def _run(

@@ -201,9 +201,18 @@ class Tokenizer(nn.Module):
 
     def set_compute_dtype(self, dtype: torch.dtype) -> Tokenizer:
         """Run the convolutions in `dtype`; codebook and refine convolutions stay float32."""
-        for module in (self.encoder, self.decoder, self.quant_conv, self.post_quant_conv):
+        for module in self._convolutions:
             module.to(dtype)
         return self
+
+    def set_channels_last(self, last: bool) -> None:
+        """The memory layout of the convolutions; it changes their speed only."""
+        for module in self._convolutions:
+            module.to(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+    @property
+    def _convolutions(self) -> tuple[nn.Module, ...]:
+        return self.encoder, self.decoder, self.quant_conv, self.post_quant_conv
 
     # pixels <-> features
 

@@ -52,12 +52,6 @@ class KVCache:
         self.values[layer, :, :, self.length : stop] = v
         return self.keys[layer, :, :, :stop], self.values[layer, :, :, :stop]
 
-    def copy_prefix(self, other: KVCache, length: int) -> None:
-        """Take over the first `length` tokens of a cache with the same batch size."""
-        self.keys[:, :, :, :length] = other.keys[:, :, :, :length]
-        self.values[:, :, :, :length] = other.values[:, :, :, :length]
-        self.length = length
-
 
 @dataclass(frozen=True)
 class Conditioning:
@@ -71,6 +65,14 @@ class Conditioning:
         """The first b rows only."""
         return Conditioning(
             self.start[:b], [tuple(t[:b] for t in block) for block in self.blocks], (self.head[0][:b], self.head[1][:b])
+        )
+
+    def every(self, b: int) -> Conditioning:
+        """Each b-th row: one candidate of every guidance half."""
+        return Conditioning(
+            self.start[::b],
+            [tuple(t[::b] for t in block) for block in self.blocks],
+            (self.head[0][::b], self.head[1][::b]),
         )
 
 
