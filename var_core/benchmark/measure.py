@@ -1,23 +1,11 @@
-"""Speed, measured: python -m var_core.benchmark [--model NAME] [--task generate | inpaint | branch] [--dtype ...]
-
-Every ratio compares two modes of one process on the same weights. Reference mode is the published procedure done
-plainly: float32, both guidance halves always, a cache grown by concatenation, the class modulation computed again at
-every scale, logits at every position, one full decode at the end and no previews. The last line on standard output is
-one JSON document.
-
-A registered model that is not on disk is built at full size with random weights: speed does not depend on them, and
-the output says so ("weights": "random").
-"""
+"""What is timed: one request in the engine and in reference mode, its parts, and the machine's ceilings."""
 
 from __future__ import annotations
 
-import argparse
 import cProfile
-import json
 import pstats
 import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
@@ -25,17 +13,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
 
-from . import editing
-from .checkpoints import Model
-from .engine import Engine
-from .memory import keep_freed_memory
-from .registry import MODELS, is_on_disk, open_model
-from .request import EditRequest, Result
-from .sampler import SampleOptions, filter_logits
-from .tokenizer import Tokenizer, TokenizerConfig
-from .transformer import Transformer, TransformerConfig
+from .. import editing
+from ..checkpoints import Model
+from ..engine import Engine
+from ..registry import MODELS, is_on_disk, open_model
+from ..request import EditRequest, Result
+from ..tokenizer import Tokenizer, TokenizerConfig
+from ..transformer import Transformer, TransformerConfig
+from .plain import reference
 
 # functions of a run whose times make up the parts, by (file, function)
 _PARTS = {
@@ -64,6 +50,12 @@ def random_model(name: str) -> Model:
     return Model(tokenizer, transformer, names, name, {})
 
 
+def open_or_random(name: str) -> tuple[Model, bool]:
+    """A registered model or a file; at full size with random weights, and True, where it is not on disk."""
+    missing = name in MODELS and not MODELS[name].bundled and not is_on_disk(name)
+    return (random_model(name) if missing else open_model(name)), missing
+
+
 def ceilings(dtype: torch.dtype) -> dict[str, float]:
     """GFLOP/s of a 1024-cubed matrix product and of a 3x3 convolution of 128 channels at 64 px, best of five."""
 
@@ -83,66 +75,6 @@ def ceilings(dtype: torch.dtype) -> dict[str, float]:
             "matmul_gflops": best(lambda: a @ b, 2 * 1024**3),
             "conv_gflops": best(lambda: F.conv2d(image, weight, padding=1), 2 * 9 * 128 * 128 * 64 * 64),
         }
-
-
-# reference mode
-
-
-def _reference_block(block, x: Tensor, act: Tensor, shared: Tensor | None, past: list[Tensor] | None):
-    """One block with its modulation computed here and its cache grown by concatenation."""
-    width = x.shape[-1]
-    six = block.modulation(act).view(-1, 1, 6, width) if shared is None else shared + block.modulation_bias
-    gamma1, gamma2, scale1, scale2, shift1, shift2 = six.unbind(2)
-    h = F.layer_norm(x, (width,), eps=1e-6).mul(scale1 + 1).add(shift1)
-    bias = torch.cat((block.q_bias, torch.zeros_like(block.q_bias), block.v_bias))
-    q, k, v = F.linear(h, block.qkv.weight, bias).view(*h.shape[:2], 3, block.heads, -1).permute(2, 0, 3, 1, 4)
-    q = F.normalize(q, dim=-1) * block.log_scale.clamp_max(np.log(100)).exp()
-    k = F.normalize(k, dim=-1)
-    if past is not None:
-        k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
-    out = F.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2).reshape(h.shape)
-    x = x + block.project(out).mul(gamma1)
-    h = F.layer_norm(x, (width,), eps=1e-6).mul(scale2 + 1).add(shift2)
-    return x + block.mlp_out(F.gelu(block.mlp_in(h), approximate="tanh")).mul(gamma2), [k, v]
-
-
-@torch.inference_mode()
-def reference(
-    model: Model, label: int, options: SampleOptions, seed: int, picture: Tensor | None, keep: list[np.ndarray] | None
-) -> tuple[Tensor, list[Tensor]]:
-    """The published procedure, plainly. picture (1, 3, H, W) in [-1, 1] and keep maps for an edit by fixed tokens.
-    Returns pixels (1, 3, H, W) in [-1, 1] and the tokens of every scale."""
-    transformer, tokenizer = model.transformer, model.tokenizer
-    config, scales = transformer.config, transformer.scales
-    known = tokenizer.encode(picture) if picture is not None else None
-    embed = transformer.class_embed(torch.tensor([label, config.null_label]))
-    canvas = tokenizer.empty_canvas(1)
-    caches: list[list[Tensor] | None] = [None] * config.depth
-    generator, out = torch.Generator().manual_seed(seed), []
-    x = embed[:, None] + transformer.start_embed
-    for k, (start, stop) in enumerate(scales.spans):
-        if k:
-            x = transformer.word_embed(tokenizer.shrink(canvas, k)).repeat(2, 1, 1)
-        x = x + transformer.pos_embed[:, start:stop] + transformer.scale_embed.weight[k]
-        act = F.silu(embed)
-        shared = None
-        if transformer.shared_modulation is not None:
-            shared = transformer.shared_modulation(act).view(-1, 1, 6, config.width)
-        for i, block in enumerate(transformer.blocks):
-            x, caches[i] = _reference_block(block, x, act, shared, caches[i])
-        scale, shift = transformer.head_norm(act).view(-1, 1, 2, config.width).unbind(2)
-        logits = transformer.head(F.layer_norm(x, x.shape[-1:], eps=1e-6).mul(scale + 1).add(shift))
-        t = options.guidance * scales.ratio(k)
-        logits = filter_logits((1 + t) * logits[:1] - t * logits[1:], options.top_k, options.top_p)
-        tokens = torch.multinomial(logits[0].softmax(-1), 1, generator=generator)[None, :, 0]
-        if known is not None and keep is not None:
-            tokens = torch.where(torch.from_numpy(keep[k]).flatten(), known[k], tokens)
-        canvas = canvas + tokenizer.enlarge(tokenizer.codebook(tokens), k)
-        out.append(tokens)
-    return tokenizer.decode(canvas), out
-
-
-# measuring
 
 
 def _request(task: str, engine: Engine, base: Result | None) -> EditRequest:
@@ -206,8 +138,7 @@ def _reference_seconds(model: Model, engine: Engine, request: EditRequest, runs:
 
 def measure(name: str, task: str, dtype: torch.dtype, runs: int, encoded: bool = False) -> dict:
     """Everything about one model and task, as the JSON document."""
-    official = name in MODELS and not MODELS[name].bundled and not is_on_disk(name)
-    model = random_model(name) if official else open_model(name)
+    model, made_up = open_or_random(name)
     began = time.perf_counter()
     engine = Engine(model)
     base = _timed(engine, EditRequest(label=0, seed=1))[2] if task == "branch" else None
@@ -225,7 +156,7 @@ def measure(name: str, task: str, dtype: torch.dtype, runs: int, encoded: bool =
         "device": str(engine.device),
         "threads": torch.get_num_threads(),
         "dtype": str(dtype).removeprefix("torch."),
-        "weights": "random" if official else "trained",
+        "weights": "random" if made_up else "trained",
         "runs": runs,
         "encoded_before": encoded,
         "seconds": round(seconds, 4),
@@ -241,29 +172,3 @@ def measure(name: str, task: str, dtype: torch.dtype, runs: int, encoded: bool =
         "ceilings": {"float32": ceilings(torch.float32), "bfloat16": ceilings(torch.bfloat16)},
         "whole_seconds": round(time.perf_counter() - began, 1),
     }
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m var_core.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default="garden-128", help="registered name or a .safetensors file")
-    parser.add_argument("--task", default="generate", choices=("generate", "inpaint", "branch"))
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    parser.add_argument("--runs", type=int, default=5, help="timed runs after one cold one (default %(default)s)")
-    parser.add_argument("--encoded", action="store_true", help="the picture is already encoded, as on the page")
-    args = parser.parse_args(arguments)
-    keep_freed_memory()
-    try:
-        document = measure(args.model, args.task, getattr(torch, args.dtype), max(1, args.runs), args.encoded)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    for part, spent in document["parts"].items():
-        print(f"{part:20}{1000 * spent:9.1f} ms")
-    print(json.dumps(document))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

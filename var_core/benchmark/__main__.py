@@ -1,0 +1,62 @@
+"""Speed, measured: python -m var_core.benchmark [--model NAME] [--task generate | inpaint | branch] [--dtype ...]
+
+Every ratio compares two modes of one process on the same weights. Reference mode is the published procedure done
+plainly: float32, both guidance halves always, a cache grown by concatenation, the class modulation computed again at
+every scale, logits at every position, one full decode at the end and no previews. The last line on standard output is
+one JSON document.
+
+A registered model that is not on disk is built at full size with random weights: speed does not depend on them, and
+the output says so ("weights": "random").
+
+--check adds "agreement": the engine's logits and best tokens against the plain forward after the same tokens.
+--peers times VAR-d16 beside DiT-XL/2 and a raster-order transformer instead of --model and --task.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import torch
+
+from ..memory import keep_freed_memory
+from .agreement import agreement
+from .measure import measure, open_or_random
+from .peers import compare
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m var_core.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="garden-128", help="registered name or a .safetensors file")
+    parser.add_argument("--task", default="generate", choices=("generate", "inpaint", "branch"))
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--runs", type=int, default=5, help="timed runs after one cold one (default %(default)s)")
+    parser.add_argument("--encoded", action="store_true", help="the picture is already encoded, as on the page")
+    parser.add_argument("--check", action="store_true", help="also compare logits with the plain float32 forward")
+    parser.add_argument("--peers", action="store_true", help="compare VAR-d16 with other models of 256 px")
+    args = parser.parse_args(arguments)
+    keep_freed_memory()
+    dtype, runs = getattr(torch, args.dtype), max(1, args.runs)
+    try:
+        if args.peers:
+            document = compare(dtype, runs)
+        else:
+            document = measure(args.model, args.task, dtype, runs, args.encoded)
+        if args.check:
+            document["agreement"] = agreement(open_or_random("var-d16" if args.peers else args.model)[0])
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for part, spent in document.get("parts", {}).items():
+        print(f"{part:20}{1000 * spent:9.1f} ms")
+    for peer in document.get("peers", ()):
+        print(f"{peer['model']}, {peer['steps']} steps: {peer['seconds']:.1f} s, {peer['times_var_d16']} x VAR-d16")
+    print(json.dumps(document))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
