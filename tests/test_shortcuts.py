@@ -1,0 +1,133 @@
+"""What is remembered or approximated for speed: it never changes a result, and previews stay near the full decode."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import build_model, rectangle, scenery
+
+from var_core import EditRequest, Engine, precision
+from var_core.checkpoints import load_model
+from var_core.prefixes import Prefixes
+from var_core.preview import LinearDecoder, preview
+from var_core.request import Result
+from var_core.sampler import SampleOptions, sample
+
+
+def result(engine: Engine, request: EditRequest) -> Result:
+    last = list(engine.run(request))[-1].result
+    assert last is not None
+    return last
+
+
+@pytest.fixture
+def fresh() -> Engine:
+    return Engine(build_model())
+
+
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_known_scales_are_computed_once_and_change_nothing(
+    fresh: Engine, candidates: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = result(fresh, EditRequest(label=0, seed=1))
+    branch = EditRequest(task="branch", base=base, start_scale=6, seed=2, candidates=candidates)
+    passes = []
+    step = fresh.transformer.step
+    monkeypatch.setattr(
+        fresh.transformer,
+        "step",
+        lambda x, c, first, last, cache: passes.append(last) or step(x, c, first, last, cache),
+    )
+    first = result(fresh, branch)
+    assert passes[0] == 5 and passes[1:] == [6, 7, 8, 9]
+    passes.clear()
+    again = result(fresh, branch)
+    assert passes == [6, 7, 8, 9] and fresh.prefixes.held > 0
+    fresh.prefixes.forget()
+    new = result(fresh, branch)
+    for one, two, three in zip(first.images, again.images, new.images, strict=True):
+        assert one.tobytes() == two.tobytes() == three.tobytes()
+    other = result(fresh, replace(branch, seed=3))
+    assert other.images[0].tobytes() != first.images[0].tobytes()
+
+
+def test_other_tokens_or_classes_are_not_mistaken_for_remembered_ones(fresh: Engine) -> None:
+    bases = [result(fresh, EditRequest(label=label, seed=seed)) for label, seed in ((0, 1), (1, 1), (0, 2), (None, 1))]
+    for base in bases:
+        branch = EditRequest(task="branch", base=base, start_scale=5, seed=9)
+        remembered = result(fresh, branch).images[0].tobytes()
+        assert result(Engine(build_model()), branch).images[0].tobytes() == remembered
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    model = build_model()
+    prefixes, labels = Prefixes(limit=1), torch.tensor([0])
+    options = SampleOptions(top_k=1)
+    tokens = [step.tokens for step in sample(model.transformer, model.tokenizer, labels, options, seeds=[0])]
+    for scales in (3, 4):
+        prefixes(tokens[: scales - 1], labels, lambda scales=scales: _cache(model, scales))
+    assert len(prefixes._kept) == 1  # the last one always stays
+
+
+def _cache(model, scales: int):
+    cache = model.transformer.new_cache(1)
+    cache.length = model.transformer.scales.spans[scales - 1][1]
+    return cache
+
+
+def test_the_linear_fit_recovers_a_linear_decoder() -> None:
+    tokenizer = build_model().tokenizer
+    linear, generator = LinearDecoder(tokenizer), torch.Generator().manual_seed(0)
+    mix = torch.randn(3, tokenizer.config.code_dim, generator=generator) / 20
+    side, stride = tokenizer.scales.finest, tokenizer.config.stride
+
+    def pair() -> tuple[torch.Tensor, torch.Tensor]:
+        canvas = torch.randn(2, tokenizer.config.code_dim, side, side, generator=generator)
+        flat = torch.einsum("oc,bchw->bohw", mix, canvas)
+        return canvas, torch.nn.functional.interpolate(flat, scale_factor=stride, mode="nearest")
+
+    assert not linear.ready
+    for _ in range(30):
+        linear.learn(*pair())
+    canvas, picture = pair()
+    wanted = torch.nn.functional.interpolate(picture, size=linear(canvas).shape[-2:], mode="area")
+    assert (linear(canvas) - wanted).abs().mean() < 0.35 * wanted.abs().mean()  # what bicubic enlarging leaves
+
+
+def test_previews_of_the_bundled_model_are_near_its_full_decodes() -> None:
+    engine = Engine.load("garden-128", "cpu")
+    for seed in range(4):
+        result(engine, EditRequest(label=seed * 9, seed=seed))
+    assert engine.linear.ready and not engine.linear.always
+    made = result(engine, EditRequest(label="watercolour-apple", seed=7))
+    for k, canvas in enumerate(engine.tokenizer.canvases(made.tokens[0])):
+        full = engine.tokenizer.decode(canvas)
+        shown = preview(engine.tokenizer, canvas, k, engine.linear)
+        shown = torch.nn.functional.interpolate(shown, size=full.shape[-2:], mode="bicubic")
+        error = (shown - full).square().mean() / 4
+        assert -10 * error.log10() > 17  # dB
+
+
+def test_weights_are_read_in_the_format_they_are_used_in(model_file: Path) -> None:
+    read, converted = Engine(load_model(model_file, torch.bfloat16)), Engine(load_model(model_file))
+    converted.set_dtype(torch.bfloat16)
+    for mine, other in ((read.transformer, converted.transformer), (read.tokenizer, converted.tokenizer)):
+        here, there = mine.state_dict(), other.state_dict()
+        assert all(torch.equal(here[name], there[name]) and here[name].dtype == there[name].dtype for name in there)
+    assert read.tokenizer.codebook.weight.dtype == torch.float32
+    picture, mask = scenery(90, 70), rectangle((90, 70), (20, 20, 50, 50))
+    request = EditRequest(task="inpaint", image=picture, mask=mask, seed=5)
+    assert np.array_equal(*(np.asarray(result(engine, request).images[0]) for engine in (read, converted)))
+
+
+def test_the_number_format_is_chosen_by_size_and_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    for gain, wanted in ((2.0, torch.bfloat16), (1.1, torch.float32)):
+        monkeypatch.setattr(precision, "bfloat16_gain", lambda gain=gain: gain)
+        assert precision.best_dtype(10**9, cpu) == wanted and precision.best_dtype(10**7, cpu) == torch.float32
+    monkeypatch.undo()
+    assert precision.bfloat16_gain() > 0 and precision.channels_last_pays(torch.float32) in (True, False)
