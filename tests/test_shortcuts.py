@@ -12,6 +12,7 @@ from conftest import build_model, rectangle, scenery
 
 from var_core import EditRequest, Engine, precision
 from var_core.checkpoints import load_model
+from var_core.graphs import StepGraphs
 from var_core.prefixes import Prefixes
 from var_core.preview import LinearDecoder, preview
 from var_core.request import Result
@@ -131,3 +132,34 @@ def test_the_number_format_is_chosen_by_size_and_measurement(monkeypatch: pytest
         assert precision.best_dtype(10**9, cpu) == wanted and precision.best_dtype(10**7, cpu) == torch.float32
     monkeypatch.undo()
     assert precision.bfloat16_gain() > 0 and precision.channels_last_pays(torch.float32) in (True, False)
+
+
+def test_buffers_for_graphs_change_nothing(fresh: Engine) -> None:
+    """With a recorder that repeats the work itself; on a GPU the same bookkeeping repeats a CUDA graph."""
+    recorded = []
+
+    def record(work):
+        out = work().clone()
+        recorded.append(work)
+        return lambda: out.copy_(work()), out
+
+    picture, mask = scenery(90, 70), rectangle((90, 70), (20, 20, 50, 50))
+    requests = [EditRequest(label=0, seed=1), EditRequest(label=2, seed=4, candidates=2)]
+    requests.append(EditRequest(task="inpaint", image=picture, mask=mask, seed=5))
+    requests.append(EditRequest(task="vary", image=picture, start_scale=4, seed=5))
+    plain = [result(fresh, request) for request in requests]
+    fresh.graphs = StepGraphs(fresh.transformer, record)
+    for _ in range(2):
+        for request, expected in zip(requests, plain, strict=True):
+            assert [i.tobytes() for i in result(fresh, request).images] == [i.tobytes() for i in expected.images]
+    assert len(recorded) == 10 + 10 + 10  # of two, four and one rows; vary uses those of one row
+    # a run that is in the middle keeps its buffers; another one at the same time goes without, and both are right
+    first = fresh.run(requests[0])
+    frames = [next(first) for _ in range(4)]
+    assert result(fresh, requests[0]).images[0].tobytes() == plain[0].images[0].tobytes()
+    frames += list(first)
+    assert frames[-1].result is not None and frames[-1].result.images[0].tobytes() == plain[0].images[0].tobytes()
+    stopped = fresh.run(requests[0])
+    next(stopped)
+    stopped.close()  # type: ignore[attr-defined]
+    assert not fresh.graphs._lent

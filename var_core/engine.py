@@ -18,6 +18,7 @@ from torch import Tensor
 from . import editing, precision, recipe
 from .checkpoints import Model
 from .encoding import Encoder
+from .graphs import StepGraphs
 from .images import save_png
 from .jobs import Job, fit_mask, plan
 from .memory import keep_freed_memory
@@ -39,6 +40,7 @@ class Engine:
         self.encoder = Encoder(self.tokenizer, self.device)
         self.linear = LinearDecoder(self.tokenizer)
         self.prefixes = Prefixes()
+        self.graphs = StepGraphs(self.transformer) if self.device.type == "cuda" else None
         self._settle()
         self._lock = threading.Lock()
 
@@ -61,6 +63,7 @@ class Engine:
         self.tokenizer.set_compute_dtype(dtype)
         self.encoder.forget()
         self.prefixes.forget()
+        self.graphs = StepGraphs(self.transformer) if self.graphs is not None else None
         self._settle()
 
     def _settle(self) -> None:
@@ -337,6 +340,7 @@ class Engine:
             start_scale=spec.start_scale if known is not None else 0,
             stop_scale=count,
             prefixes=self.prefixes,
+            graphs=self.graphs,
         )
 
     def _paste(

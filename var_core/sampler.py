@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .graphs import Buffers, StepGraphs
 from .prefixes import Prefixes, fill
 from .tokenizer import Tokenizer
 from .transformer import Conditioning, KVCache, Transformer
@@ -159,12 +160,10 @@ class _Evidence:
         return self.known.evidence * weight[None, :, None] * distance
 
 
-def _prefix_length(known: Known | None, start_scale: int, count: int) -> int:
+def _prefix_length(keeps: list[Tensor], start_scale: int) -> int:
     """How many leading scales are known entirely."""
-    if known is None:
-        return 0
     length = start_scale
-    while length < count and bool(known.keep[length].all()):
+    while length < len(keeps) and bool(keeps[length].all()):
         length += 1
     return length
 
@@ -181,12 +180,13 @@ def sample(
     start_scale: int = 0,
     stop_scale: int | None = None,
     prefixes: Prefixes | None = None,
+    graphs: StepGraphs | None = None,
 ) -> Iterator[ScaleStep]:
     """Predict every scale and yield it.
 
     labels (b,) long, `transformer.config.null_label` for no class; one seed per candidate; scales before
     `start_scale` are taken whole from `known.tokens`; `stop_scale` ends after that many scales. `prefixes` remembers
-    the work that known scales need, from one call to the next.
+    the work that known scales need, from one call to the next; `graphs` spares a GPU its launches.
     """
     scales, b = transformer.scales, labels.shape[0]
     stop = len(scales) if stop_scale is None else stop_scale
@@ -196,12 +196,42 @@ def sample(
         raise ValueError(f"{b} candidates need as many seeds, got {len(seeds)}")
     guided = options.guidance != 0 and bool((labels != transformer.config.null_label).any())
     rows = torch.cat((labels, torch.full_like(labels, transformer.config.null_label))) if guided else labels
+    lent = graphs.lend(len(rows)) if graphs is not None else None
+    try:
+        yield from _scales(
+            transformer, tokenizer, rows, b, options, seeds, known, start_scale, stop, prefixes or Prefixes(), lent
+        )
+    finally:
+        if graphs is not None and lent is not None:
+            graphs.take_back(len(rows), lent)
+
+
+def _scales(
+    transformer: Transformer,
+    tokenizer: Tokenizer,
+    rows: Tensor,
+    b: int,
+    options: SampleOptions,
+    seeds: Sequence[int],
+    known: Known | None,
+    start_scale: int,
+    stop: int,
+    prefixes: Prefixes,
+    lent: Buffers | None,
+) -> Iterator[ScaleStep]:
+    """What `sample` yields. Nothing in the loop waits for the device: which cells are kept is read before it."""
+    scales, device, guided = transformer.scales, rows.device, len(rows) > b
     conditioning = transformer.condition(rows)
-    cache = transformer.new_cache(rows.shape[0])
+    cache = transformer.new_cache(len(rows)) if lent is None else lent.cache
+    conditioning = conditioning if lent is None else lent.hold(conditioning)
     evidence = _Evidence(known, tokenizer) if known is not None and known.method != "tokens" else None
     canvas = tokenizer.empty_canvas(b)
+    keeps = [
+        torch.zeros(length, dtype=torch.bool) if known is None else known.keep[k].cpu()
+        for k, length in enumerate(scales.lengths)
+    ]
 
-    prefix = min(_prefix_length(known, start_scale, len(scales)), stop)
+    prefix = min(_prefix_length(keeps, start_scale), stop)
     inputs: list[Tensor] = []
     for k in range(prefix):
         assert known is not None
@@ -212,38 +242,36 @@ def sample(
         yield ScaleStep(k, scales.sides[k], tokens, canvas, torch.zeros_like(tokens[0], dtype=torch.bool))
     if 0 < prefix < stop:
         assert known is not None
-        _start(transformer, known.tokens[:prefix], rows, conditioning, inputs, cache, prefixes or Prefixes(), guided)
+        _start(transformer, known.tokens[:prefix], rows, conditioning, inputs, cache, prefixes, guided)
 
     for k in range(prefix, stop):
-        hidden = _run(transformer, inputs[-1] if k else None, conditioning, cache, k, k, guided)
-        keep = (
-            known.keep[k]
-            if known is not None
-            else torch.zeros(scales.lengths[k], dtype=torch.bool, device=labels.device)
-        )
-        drawn = torch.ones_like(keep) if options.everywhere else ~keep
+        hidden = _run(transformer, inputs[-1] if k else None, conditioning, cache, k, k, guided, lent)
+        drawn = torch.ones_like(keeps[k]) if options.everywhere else ~keeps[k]
+        where, kept = (mask.nonzero()[:, 0].to(device, non_blocking=True) for mask in (drawn, keeps[k]))
         t = options.guidance * scales.ratio(k) if guided else 0.0
-        logits = _guided_logits(transformer, hidden if bool(drawn.all()) else hidden[:, drawn], conditioning, b, t)
-        noise = _noise(seeds, k, scales.lengths[k], logits.shape[-1], labels.device)[:, drawn]
+        logits = _guided_logits(
+            transformer, hidden if len(where) == len(drawn) else hidden[:, where], conditioning, b, t
+        )
+        noise = _noise(seeds, k, scales.lengths[k], logits.shape[-1], device)[:, where]
         lack = weight = None
         judged = logits
         if evidence is not None:
             lack, weight = evidence.at(canvas, k)
             if evidence.known.method == "evidence":
-                judged = logits - evidence.penalty(lack[:, drawn], weight[drawn])
+                judged = logits - evidence.penalty(lack[:, where], weight[where])
         proposal = _draw(judged, options.top_k, options.top_p, noise)
         likelihood = logits.log_softmax(-1).gather(-1, proposal[..., None]).sum((1, 2))
 
-        tokens = torch.zeros(b, scales.lengths[k], dtype=torch.long, device=labels.device)
-        tokens[:, drawn] = proposal
+        tokens = torch.zeros(b, scales.lengths[k], dtype=torch.long, device=device)
+        tokens[:, where] = proposal
         codes = tokenizer.codebook(tokens)
         if options.smooth:
             filtered = filter_logits(judged, options.top_k, options.top_p)
-            codes[:, drawn] = _smooth_codes(filtered, noise, scales.ratio(k), tokenizer.codebook.weight)
-        if known is not None and bool(keep.any()):
-            kept = tokenizer.nearest(lack[:, keep]) if lack is not None else known.tokens[k][:, keep].expand(b, -1)
-            tokens[:, keep] = kept
-            codes[:, keep] = tokenizer.codebook(kept)
+            codes[:, where] = _smooth_codes(filtered, noise, scales.ratio(k), tokenizer.codebook.weight)
+        if known is not None and len(kept):
+            held = tokenizer.nearest(lack[:, kept]) if lack is not None else known.tokens[k][:, kept].expand(b, -1)
+            tokens[:, kept] = held
+            codes[:, kept] = tokenizer.codebook(held)
         canvas = canvas + tokenizer.enlarge(codes, k)
         if k + 1 < len(scales):
             inputs.append(tokenizer.shrink(canvas, k + 1))
@@ -277,12 +305,22 @@ def _start(
 
 
 def _run(
-    transformer: Transformer, inputs: Tensor | None, conditioning, cache: KVCache, first: int, last: int, guided: bool
+    transformer: Transformer,
+    inputs: Tensor | None,
+    conditioning: Conditioning,
+    cache: KVCache,
+    first: int,
+    last: int,
+    guided: bool,
+    lent: Buffers | None = None,
 ) -> Tensor:
     """One pass of the blocks over scales first..last; inputs (b, l, c) are shared by both guidance halves."""
     if inputs is not None and guided:
         inputs = inputs.repeat(2, 1, 1)
-    return transformer.step(transformer.embed(inputs, conditioning, first, last), conditioning, first, last, cache)
+    x = transformer.embed(inputs, conditioning, first, last)
+    if lent is not None and first == last and cache is lent.cache:
+        return lent.step(x, first)
+    return transformer.step(x, conditioning, first, last, cache)
 
 
 def _guided_logits(transformer: Transformer, hidden: Tensor, conditioning, b: int, t: float) -> Tensor:

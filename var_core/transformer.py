@@ -5,6 +5,8 @@ Weights may be bfloat16; the residual stream, norms and softmax stay float32.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -61,19 +63,28 @@ class Conditioning:
     blocks: list[tuple[Tensor, ...]]  # per block: gamma1, gamma2, scale1, scale2, shift1, shift2, each (b, 1, d)
     head: tuple[Tensor, Tensor]  # scale, shift, each (b, 1, d)
 
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
+        blocks = [tuple(change(t) for t in block) for block in self.blocks]
+        return Conditioning(change(self.start), blocks, (change(self.head[0]), change(self.head[1])))
+
+    def copy(self) -> Conditioning:
+        return self._each(torch.clone)
+
+    def take(self, other: Conditioning) -> None:
+        """The other's numbers, into this one's memory."""
+        pairs = [(self.start, other.start), *zip(self.head, other.head, strict=True)]
+        for own, new in zip(self.blocks, other.blocks, strict=True):
+            pairs += zip(own, new, strict=True)
+        for own, new in pairs:
+            own.copy_(new)
+
     def half(self, b: int) -> Conditioning:
         """The first b rows only."""
-        return Conditioning(
-            self.start[:b], [tuple(t[:b] for t in block) for block in self.blocks], (self.head[0][:b], self.head[1][:b])
-        )
+        return self._each(lambda t: t[:b])
 
     def every(self, b: int) -> Conditioning:
         """Each b-th row: one candidate of every guidance half."""
-        return Conditioning(
-            self.start[::b],
-            [tuple(t[::b] for t in block) for block in self.blocks],
-            (self.head[0][::b], self.head[1][::b]),
-        )
+        return self._each(lambda t: t[::b])
 
 
 def _modulate(x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
@@ -105,7 +116,7 @@ class Block(nn.Module):
         q, k, v = (
             F.linear(x, self.qkv.weight, bias).view(b, l, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         )  # (b, heads, l, head)
-        scale = self.log_scale.float().clamp_max(torch.log(torch.tensor(100.0))).exp()
+        scale = self.log_scale.float().clamp_max(math.log(100)).exp()
         q = (F.normalize(q.float(), dim=-1) * scale).to(x.dtype)
         k = F.normalize(k.float(), dim=-1).to(x.dtype)
         if cache is not None:
