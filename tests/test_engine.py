@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -230,3 +234,28 @@ def test_what_is_remembered_is_bounded() -> None:
     assert again is not one and torch.equal(again[0], one[0])
     encoder.forget()
     assert encoder.held == 0
+
+
+def test_a_photo_of_twelve_megapixels() -> None:
+    """In a process of its own: what a small edit takes beside the model's own work, and the most memory it holds."""
+    code = """
+import json, resource, time
+from PIL import Image
+from var_core import EditRequest, Engine
+engine = Engine.load("garden-128")
+photo = Image.linear_gradient("L").resize((4000, 3000)).convert("RGB")
+mask = Image.new("L", photo.size)
+mask.paste(255, (1800, 1400, 2100, 1650))
+small = photo.resize((160, 120)), mask.resize((160, 120))
+times = []
+for image, painted in (small, small, (photo, mask)):
+    began = time.perf_counter()
+    result = list(engine.run(EditRequest(task="inpaint", image=image, mask=painted, seed=1)))[-1].result
+    times.append(time.perf_counter() - began)
+print(json.dumps([times[2] - times[1], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, result.images[0].size]))
+"""
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    beside, mib, size = json.loads(done.stdout)
+    assert size == [4000, 3000] and beside < 1.5 and mib < 1500

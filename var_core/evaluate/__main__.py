@@ -42,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--count", type=int, default=100, help="edit: pictures of each family (default %(default)s)")
     parser.add_argument("--evidence", type=float, help="edit: strength of the known pixels, instead of the model's own")
     parser.add_argument("--fill", default="telea", choices=get_args(Fill), help="edit: what covers the hole")
+    parser.add_argument("--no-colour-match", action="store_true", help="edit: tones as the model drew them")
     parser.add_argument("--family", action="append", choices=FAMILIES, help="edit: only these masks; may be repeated")
     parser.add_argument("--guidance", type=float, help="generate: instead of the model's own")
     parser.add_argument("--top-k", type=int, help="generate: instead of the model's own")
@@ -74,7 +75,8 @@ def measure(args: argparse.Namespace) -> dict:
         raise ValueError(f'the data, {model.name} and the classifier do not share the class "{missing[0]}"')
     if args.what == "edit":
         count, families = min(args.count, len(val)), tuple(args.family or FAMILIES)
-        return head | edit(Engine(model), classifier, val, count, families, evidence=args.evidence, fill=args.fill)
+        settings = {"evidence": args.evidence, "fill": args.fill, "color_match": not args.no_colour_match}
+        return head | edit(Engine(model), classifier, val, count, families, **settings)
     settings = {"guidance": args.guidance, "top_k": args.top_k, "top_p": args.top_p}
     train = load_pictures(args.data, "train", size)
     return head | generate(Engine(model), classifier, train, val, args.out, **settings)
