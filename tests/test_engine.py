@@ -252,7 +252,8 @@ for image, painted in (small, small, (photo, mask)):
     began = time.perf_counter()
     result = list(engine.run(EditRequest(task="inpaint", image=image, mask=painted, seed=1)))[-1].result
     times.append(time.perf_counter() - began)
-print(json.dumps([times[2] - times[1], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, result.images[0].size]))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps([times[2] - times[1], peak, result.images[0].size]))
 """
     root = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120)

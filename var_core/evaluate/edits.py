@@ -84,7 +84,8 @@ def edit(
     Frechet and kernel distances of completed pictures to all true validation pictures (`true` is the level of the
     same pictures untouched), the seam score, and for the engine's methods the known pixels' error before the paste
     in dB. 95 % intervals over pictures (`bootstrap`); `ours_better` is the share of paired draws in which ours is
-    nearer to the truth than the other method. `settings` (evidence, fill, color_match) are those of our own method's requests.
+    nearer to the truth than the other method. `settings` (evidence, fill, color_match) are those of our own
+    method's requests.
     """
     side = engine.resolution
     order = np.random.default_rng(5).permutation(len(val))[:count]
