@@ -92,7 +92,9 @@ def test_agreement_needs_float32_weights() -> None:
 def test_the_bundled_model_agrees() -> None:
     found = agreement(open_model("garden-128"))
     assert found["float32"]["largest_difference"] <= 1e-4 and found["float32"]["equal_greedy"] == 1
-    assert found["bfloat16"]["relative_difference"] <= 2e-2
+    # best tokens lie close together here: 0.955 of them are the same at guidance 4, and the others lose little
+    assert found["bfloat16"]["relative_difference"] <= 2e-2 and found["bfloat16"]["equal_greedy"] >= 0.93
+    assert found["bfloat16"]["largest_loss_of_greedy"] < 0.2 * found["bfloat16"]["spread"]
 
 
 @pytest.mark.slow
@@ -121,7 +123,7 @@ def test_the_peers_are_of_the_published_sizes() -> None:
 
 def test_the_totals_of_peers_are_extrapolated_and_say_so() -> None:
     small = DIT_XL_2 | {"num_layers": 1, "num_attention_heads": 1, "sample_size": 8}
-    fifty, many = diffusion(torch.float32, 2, sizes=small)
+    fifty, many = diffusion(torch.bfloat16, 2, sizes=small)
     assert (fifty["steps"], many["steps"], fifty["steps_measured"]) == (50, 250, 2)
     assert many["seconds"] == pytest.approx(5 * fifty["seconds"])
     one = raster(torch.bfloat16, 2, sizes=RASTER | {"n_embd": 32, "n_layer": 1, "n_head": 2, "vocab_size": 64})
