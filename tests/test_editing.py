@@ -212,3 +212,17 @@ def test_crops_repeat_the_edge_where_they_stick_out() -> None:
     array = np.asarray(square)
     assert np.array_equal(array[10:30], np.asarray(picture))
     assert np.array_equal(array[0], array[10]) and np.array_equal(array[39], array[29])
+
+
+def test_the_boundary_score_sees_a_seam() -> None:
+    picture = scenery(120, 90)
+    alpha = rectangle((120, 90), (30, 20, 70, 60))
+    assert editing.boundary_score(picture, alpha) == pytest.approx(1, abs=0.15)
+    brighter = Image.eval(picture, lambda value: min(value + 40, 255))
+    pasted = Image.composite(brighter, picture, alpha)
+    assert editing.boundary_score(pasted, alpha) > 2
+    faded = Image.composite(brighter, picture, editing.composite_alpha(alpha, 12))
+    assert 1 < editing.boundary_score(faded, alpha) < editing.boundary_score(pasted, alpha)
+    for box in ((0, 0, 120, 90), (0, 0, 1, 1), (119, 89, 120, 90)):
+        assert 0.3 < editing.boundary_score(picture, rectangle((120, 90), box)) < 3
+    assert editing.boundary_score(picture, Image.new("L", (120, 90))) == 1

@@ -275,6 +275,32 @@ def _stops(first: int, last: int, stride: int) -> list[int]:
 # compositing
 
 
+def boundary_score(picture: Image.Image, alpha: Image.Image) -> float:
+    """How much neighbours differ over the border of the opaque part, relative to neighbours just inside and just
+    outside of it: about 1 where no seam shows, more where one does. 1 where there is no border."""
+    bounds = alpha.getbbox()
+    if bounds is None:
+        return 1.0
+    near = (max(bounds[0] - 4, 0), max(bounds[1] - 4, 0), bounds[2] + 4, bounds[3] + 4)
+    near = (*near[:2], min(near[2], picture.width), min(near[3], picture.height))
+    values = np.asarray(picture.crop(near).convert("L"), dtype=np.float32)
+    opaque = np.asarray(alpha.crop(near)) == 255
+    jumps, beside = [], []
+    for axis in (0, 1):
+        difference = np.abs(np.diff(values, axis=axis))
+        crossing = np.diff(opaque.astype(np.int8), axis=axis) != 0
+        jumps.append(difference[crossing])
+        for shift in (-2, 2):  # away from the border, and never around the picture's edge
+            moved = np.roll(crossing, shift, axis=axis)
+            index = slice(shift, None) if shift < 0 else slice(0, shift)
+            moved[index if axis == 0 else (slice(None), index)] = False
+            beside.append(difference[moved & ~crossing])
+    over, usual = np.concatenate(jumps), np.concatenate(beside)
+    if not len(over) or not len(usual):
+        return 1.0
+    return float((over.mean() + 1) / (usual.mean() + 1))  # one grey level: flat parts have no seam worth a number
+
+
 def usual_feather(mask: Image.Image) -> int:
     """Width of the fade, in pixels, for what is painted: a 25th of its extent."""
     left, top, right, bottom = mask.getbbox() or (0, 0, 1, 1)

@@ -228,6 +228,7 @@ class Engine:
                         previews=timeline,
                         seconds=seconds,
                         likelihood=tuple(likelihood),
+                        seams=tuple(editing.boundary_score(p, job.alpha) for p in images) if job.alpha else (),
                     )
                 yield Frame(step.k + 1, count, number + 1, len(job.windows), shown, seconds, seed, result)
 

@@ -119,6 +119,7 @@ class Result:
     previews: list[Image.Image]  # per scale, first candidate, last window
     seconds: float = 0.0
     likelihood: tuple[float, ...] = ()  # per candidate: log-likelihood of what the model drew
+    seams: tuple[float, ...] = ()  # per candidate: jump over the mask's border, relative to jumps beside it
 
     @property
     def tokens(self) -> list[list[Tensor]]:

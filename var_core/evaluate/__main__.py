@@ -6,6 +6,7 @@ likelihood   cross-entropy in nats and accuracy per scale of the transformer on 
 generate     samples of the validation pictures' classes: class accuracy, Frechet and kernel distances beside those of
              real halves, memorisation; --out writes samples above their nearest training pictures
 edit         four families of masks, ours against the published rule and OpenCV: distances, seams, class edits
+order        whether the likelihood or the boundary score of a candidate tells which one is good
 samples      a sheet of uncurated samples, classes in order, seeds 0, 1, ..., the model's own sampling settings
 sheet        24 unselected edits of the model's own pictures, fixed seeds
 """
@@ -24,7 +25,7 @@ from ..registry import BUNDLED, open_model
 from ..request import Fill
 from ..train.classifier import load_classifier
 from ..train.data import load_pictures
-from .edits import FAMILIES, edit, sheet
+from .edits import FAMILIES, edit, order, sheet
 from .models import likelihood, reconstruct, samples
 from .samples import generate
 
@@ -33,13 +34,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m var_core.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("reconstruct", "likelihood", "generate", "edit", "samples", "sheet"))
+    parser.add_argument("what", choices=("reconstruct", "likelihood", "generate", "edit", "order", "samples", "sheet"))
     parser.add_argument("--data", type=Path, help="folder or zip of pictures, one folder per class")
     parser.add_argument("--model", default="garden-128", help="registered name or a .safetensors file")
     parser.add_argument("--split", default="val", choices=("val", "train"), help="reconstruct, likelihood")
     parser.add_argument("--limit", type=int, help="reconstruct: only so many pictures, chosen once for all")
     parser.add_argument("--classifier", type=Path, default=BUNDLED / "garden-classifier.safetensors")
-    parser.add_argument("--count", type=int, default=100, help="edit: pictures of each family (default %(default)s)")
+    parser.add_argument("--count", type=int, default=100, help="edit, order: pictures (default %(default)s)")
     parser.add_argument("--evidence", type=float, help="edit: strength of the known pixels, instead of the model's own")
     parser.add_argument("--fill", default="telea", choices=get_args(Fill), help="edit: what covers the hole")
     parser.add_argument("--no-colour-match", action="store_true", help="edit: tones as the model drew them")
@@ -73,6 +74,8 @@ def measure(args: argparse.Namespace) -> dict:
     missing = sorted(set(val.class_names) - set(model.class_names) | set(val.class_names) ^ set(classifier.class_names))
     if missing:
         raise ValueError(f'the data, {model.name} and the classifier do not share the class "{missing[0]}"')
+    if args.what == "order":
+        return head | order(Engine(model), classifier, val, min(args.count, len(val)))
     if args.what == "edit":
         count, families = min(args.count, len(val)), tuple(args.family or FAMILIES)
         settings = {"evidence": args.evidence, "fill": args.fill, "color_match": not args.no_colour_match}

@@ -186,6 +186,31 @@ def class_edit(engine: Engine, classifier: Classifier, val: Pictures, order: np.
     }
 
 
+def order(engine: Engine, classifier: Classifier, val: Pictures, count: int, candidates: int = 4) -> dict:
+    """Whether a candidate's scores say which one is good: distance to the true picture in the classifier's features,
+    centre boxes, of the first candidate, of the likeliest and of the one with the least seam, relative to the mean of
+    all; below 1 is better than chance."""
+    side, found = engine.resolution, {"first": [], "likelihood": [], "seam": []}
+    mask = Image.fromarray(mask_for("box", side, np.random.default_rng(0)).astype(np.uint8) * 255)
+    chosen = np.random.default_rng(5).permutation(len(val))[:count]
+    for n, index in enumerate(tqdm(chosen, desc="candidates", leave=False)):
+        picture = val.centre(int(index), side)
+        request = EditRequest(
+            task="inpaint", image=Image.fromarray(picture), mask=mask, seed=n, context=8.0, candidates=candidates
+        )
+        result = list(engine.run(request))[-1].result
+        assert result is not None
+        features = look(classifier, [picture, *(np.asarray(image) for image in result.images)])[0]
+        distances = np.linalg.norm(features[1:] - features[0], axis=1)
+        best = {"first": 0, "likelihood": np.argmax(result.likelihood), "seam": np.argmin(result.seams)}
+        for name, i in best.items():
+            found[name].append(distances[int(i)] / distances.mean())
+    out: dict = {"pictures": count, "candidates": candidates}
+    for name, values in found.items():
+        out |= {name: round(float(np.mean(values)), 3), f"{name}_interval": _mean_interval(np.array(values))}
+    return out
+
+
 def sheet(engine: Engine, out: Path) -> dict:
     """24 unselected edits of the model's own pictures, seeds 0 to 23: source with the mask tinted, and the result."""
     side, names, cells = engine.resolution, engine.class_names, []
