@@ -22,7 +22,7 @@ import torch
 
 from ..memory import keep_freed_memory
 from .agreement import agreement
-from .measure import measure, open_or_random
+from .measure import alone, measure, open_or_random
 from .peers import compare
 
 
@@ -35,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--runs", type=int, default=5, help="timed runs after one cold one (default %(default)s)")
     parser.add_argument("--encoded", action="store_true", help="the picture is already encoded, as on the page")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--candidates", type=int, default=1, help="pictures of one run (default %(default)s)")
+    parser.add_argument("--alone", action="store_true", help="no reference mode: loading time and peak memory")
     parser.add_argument("--check", action="store_true", help="also compare logits with the plain float32 forward")
     parser.add_argument("--peers", action="store_true", help="compare VAR-d16 with other models of 256 px")
     args = parser.parse_args(arguments)
@@ -43,8 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if args.peers:
             document = compare(dtype, runs)
+        elif args.alone:
+            document = alone(args.model, args.task, dtype)
         else:
-            document = measure(args.model, args.task, dtype, runs, args.encoded)
+            document = measure(args.model, args.task, dtype, runs, args.encoded, args.device, args.candidates)
         if args.check:
             document["agreement"] = agreement(open_or_random("var-d16" if args.peers else args.model)[0])
     except (ValueError, OSError) as error:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import cProfile
+import platform
 import pstats
 import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -23,12 +28,14 @@ from ..tokenizer import Tokenizer, TokenizerConfig
 from ..transformer import Transformer, TransformerConfig
 from .plain import reference
 
+BRANCH_FROM = 7  # scale
+
 # functions of a run whose times make up the parts, by (file, function)
 _PARTS = {
     "transformer": (("sampler.py", "_run"), ("transformer.py", "condition")),
     "head_and_sampling": (("sampler.py", "_guided_logits"), ("sampler.py", "_draw"), ("sampler.py", "_noise")),
     "quantizer": (("tokenizer.py", "enlarge"), ("tokenizer.py", "shrink"), ("tokenizer.py", "nearest")),
-    "preview": (("preview.py", "preview"), ("preview.py", "show")),
+    "preview": (("preview.py", "preview"), ("preview.py", "learn"), ("preview.py", "show")),
     "decode": (("engine.py", "_final"),),
     "encode": (("encoding.py", "_encode"),),
     "composite": (("engine.py", "_paste"),),
@@ -56,7 +63,7 @@ def open_or_random(name: str) -> tuple[Model, bool]:
     return (random_model(name) if missing else open_model(name)), missing
 
 
-def ceilings(dtype: torch.dtype) -> dict[str, float]:
+def ceilings(dtype: torch.dtype, device: str = "cpu") -> dict[str, float]:
     """GFLOP/s of a 1024-cubed matrix product and of a 3x3 convolution of 128 channels at 64 px, best of five."""
 
     def best(work: Callable[[], object], flop: float) -> float:
@@ -65,11 +72,13 @@ def ceilings(dtype: torch.dtype) -> dict[str, float]:
         for _ in range(5):
             began = time.perf_counter()
             work()
+            if device != "cpu":
+                torch.cuda.synchronize()
             times.append(time.perf_counter() - began)
         return round(flop / min(times) / 1e9, 1)
 
-    a, b = torch.randn(1024, 1024, dtype=dtype), torch.randn(1024, 1024, dtype=dtype)
-    image, weight = torch.randn(1, 128, 64, 64, dtype=dtype), torch.randn(128, 128, 3, 3, dtype=dtype)
+    a, b = (torch.randn(1024, 1024, dtype=dtype, device=device) for _ in range(2))
+    image, weight = (torch.randn(shape, dtype=dtype, device=device) for shape in ((1, 128, 64, 64), (128, 128, 3, 3)))
     with torch.inference_mode():
         return {
             "matmul_gflops": best(lambda: a @ b, 2 * 1024**3),
@@ -77,22 +86,26 @@ def ceilings(dtype: torch.dtype) -> dict[str, float]:
         }
 
 
-def _request(task: str, engine: Engine, base: Result | None) -> EditRequest:
+def _request(task: str, engine: Engine, base: Result | None, candidates: int) -> EditRequest:
     if task == "generate":
-        return EditRequest(label=0, seed=1)
+        return EditRequest(label=0, seed=1, candidates=candidates)
     if task == "branch":
-        return EditRequest(task="branch", base=base, start_scale=7, seed=2)
+        return EditRequest(task="branch", base=base, start_scale=BRANCH_FROM, seed=2, candidates=candidates)
     side = engine.resolution
     rng = np.random.default_rng(0)
     picture = Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).resize((side, side))
     mask = Image.new("L", (side, side))
     mask.paste(255, (side // 4, side // 4, 3 * side // 4, 3 * side // 4))
-    return EditRequest(task="inpaint", image=picture, mask=mask, seed=1, context=2.0)
+    return EditRequest(task="inpaint", image=picture, mask=mask, seed=1, context=2.0, candidates=candidates)
 
 
-def _timed(engine: Engine, request: EditRequest, encoded: bool = False) -> tuple[float, list[float], Result]:
+def _timed(
+    engine: Engine, request: EditRequest, encoded: bool = False, remembered: bool = True
+) -> tuple[float, list[float], Result]:
     if not encoded:
         engine.encoder.forget()
+    if not remembered:
+        engine.prefixes.forget()
     began, marks = time.perf_counter(), []
     result = None
     for frame in engine.run(request):
@@ -103,7 +116,8 @@ def _timed(engine: Engine, request: EditRequest, encoded: bool = False) -> tuple
 
 
 def _parts(engine: Engine, request: EditRequest, encoded: bool) -> dict[str, float]:
-    """Seconds of one profiled run by part; what is left over is "other"."""
+    """Seconds of one profiled run by part; what is left over is "other". On a GPU, work is counted where it is waited
+    for."""
     profile = cProfile.Profile()
     began = time.perf_counter()
     profile.enable()
@@ -119,56 +133,114 @@ def _parts(engine: Engine, request: EditRequest, encoded: bool) -> dict[str, flo
     return {part: round(seconds, 4) for part, seconds in spent.items()}
 
 
-def _reference_seconds(model: Model, engine: Engine, request: EditRequest, runs: int) -> list[float]:
-    """Times of reference mode for the same job (a branch is compared with a whole generation)."""
-    options, picture, keep = engine.options(request), None, None
-    if request.task == "inpaint":
-        assert request.image is not None and request.mask is not None
-        picture = torch.from_numpy(np.asarray(request.image).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
-        fraction = editing.known_fraction(request.mask, engine.sides[-1])
-        keep = editing.official_keep((fraction > 0.5).astype(np.float32), engine.sides)
-    label = engine.label_index(request.label)
-    times = []
-    for run in range(runs):
+class _Reference:
+    """Reference mode for the same job, on weights of its own: float32, as they were read (a branch is compared with a
+    whole generation)."""
+
+    def __init__(self, model: Model, engine: Engine, request: EditRequest) -> None:
+        self.model, self.options, self.device = model, engine.options(request), engine.device
+        self.label, self.many = engine.label_index(request.label), request.candidates
+        self.picture, self.keep = None, None
+        if request.task == "inpaint":
+            assert request.image is not None and request.mask is not None
+            self.picture = engine.encoder.pixels([request.image])
+            fraction = editing.known_fraction(request.mask, engine.sides[-1])
+            self.keep = editing.official_keep((fraction > 0.5).astype(np.float32), engine.sides)
+
+    def seconds(self, seed: int) -> float:
+        """One run."""
         began = time.perf_counter()
-        reference(model, label, options, run, picture, keep)
-        times.append(time.perf_counter() - began)
-    return times
+        reference(self.model, self.label, self.options, seed, self.picture, self.keep, self.many)[0].cpu()
+        return time.perf_counter() - began
 
 
-def measure(name: str, task: str, dtype: torch.dtype, runs: int, encoded: bool = False) -> dict:
-    """Everything about one model and task, as the JSON document."""
+def _spread(values: list[float], digits: int = 4) -> list[float]:
+    """Least, median, most."""
+    return [round(v, digits) for v in (min(values), statistics.median(values), max(values))]
+
+
+def measure(
+    name: str, task: str, dtype: torch.dtype, runs: int, encoded: bool = False, device: str = "cpu", candidates: int = 1
+) -> dict:
+    """Everything about one model and task, as the JSON document. Runs of both modes take turns, so that a machine that
+    is slower for a while is slower for both; `speedups` are the ratios of neighbours."""
     model, made_up = open_or_random(name)
     began = time.perf_counter()
-    engine = Engine(model)
-    base = _timed(engine, EditRequest(label=0, seed=1))[2] if task == "branch" else None
-    request = _request(task, engine, base)
-    plain = _reference_seconds(model, engine, request, 1 + runs)[1:]
+    plain = copy.deepcopy(model)
+    for module in (plain.tokenizer, plain.transformer):
+        module.to(device)
+    engine = Engine(model, device)
     if dtype != torch.float32:
         engine.set_dtype(dtype)
-    cold, _, _ = _timed(engine, request)
-    warm = [_timed(engine, request, encoded) for _ in range(runs)]
-    seconds, plain_seconds = statistics.median(t for t, _, _ in warm), statistics.median(plain)
-    marks = warm[-1][1]
+    base = _timed(engine, EditRequest(label=0, seed=1))[2] if task == "branch" else None
+    request = _request(task, engine, base, candidates)
+    reference_mode = _Reference(plain, engine, request)
+    cold, _, _ = _timed(engine, request, remembered=False)
+    reference_mode.seconds(0)
+    times, firsts, plain_times, extra = [], [], [], {}
+    whole, afresh = [], []
+    for run in range(runs):
+        plain_times.append(reference_mode.seconds(run))
+        seconds, marks, _ = _timed(engine, request, encoded)
+        times.append(seconds)
+        firsts.append(marks[0])
+        if task == "branch":
+            whole.append(_timed(engine, EditRequest(label=0, seed=1, candidates=candidates))[0])
+            afresh.append(_timed(engine, request, remembered=False)[0])
+    if task == "branch":
+        spans = engine.transformer.scales.spans
+        extra = {
+            "tokens_that_remain": round(1 - spans[BRANCH_FROM][0] / spans[-1][1], 3),
+            "share_of_generate": _spread([a / b for a, b in zip(times, whole, strict=True)], 3),
+            "share_of_generate_first_branch": _spread([a / b for a, b in zip(afresh, whole, strict=True)], 3),
+        }
+    parts, (least, median, most) = _parts(engine, request, encoded), _spread(times)
     return {
         "model": name,
         "task": task,
         "device": str(engine.device),
+        "machine": torch.cuda.get_device_name() if engine.device.type == "cuda" else platform.processor() or "CPU",
         "threads": torch.get_num_threads(),
         "dtype": str(dtype).removeprefix("torch."),
         "weights": "random" if made_up else "trained",
         "runs": runs,
+        "candidates": candidates,
         "encoded_before": encoded,
-        "seconds": round(seconds, 4),
-        "seconds_min_max": [round(min(t for t, _, _ in warm), 4), round(max(t for t, _, _ in warm), 4)],
+        "seconds": median,
+        "seconds_min_max": [least, most],
         "cold_seconds": round(cold, 4),
-        "first_picture_seconds": round(marks[0], 4),
+        "first_picture_seconds": round(statistics.median(firsts), 4),
         "per_scale_seconds": [round(b - a, 4) for a, b in zip([0.0, *marks], marks, strict=False)],
-        "reference_seconds": round(plain_seconds, 4),
-        "reference_min_max": [round(min(plain), 4), round(max(plain), 4)],
-        "speedup": round(plain_seconds / seconds, 2),
-        "parts": _parts(engine, request, encoded),
+        "reference_seconds": _spread(plain_times)[1],
+        "reference_min_max": [_spread(plain_times)[0], _spread(plain_times)[2]],
+        "speedup": round(statistics.median(plain_times) / median, 2),
+        "speedups": _spread([a / b for a, b in zip(plain_times, times, strict=True)], 2),
+        **extra,
+        "parts": parts,
+        "preview_share": round(parts["preview"] / sum(parts.values()), 3),
         "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "ceilings": {"float32": ceilings(torch.float32), "bfloat16": ceilings(torch.bfloat16)},
+        "ceilings": {"float32": ceilings(torch.float32, device), "bfloat16": ceilings(torch.bfloat16, device)},
         "whole_seconds": round(time.perf_counter() - began, 1),
     }
+
+
+def alone(name: str, task: str, dtype: torch.dtype) -> dict:
+    """The engine by itself, as it runs in the product: time to read the model and the most memory the process held.
+    A model that is not on disk is written there first, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = name
+        if name in MODELS and not is_on_disk(name):
+            path = f"{folder}/{name}.safetensors"
+            code = "import torch; from var_core.benchmark.measure import random_model, save_model; "
+            code += f"save_model(random_model({name!r}), {path!r}, torch.bfloat16)"
+            subprocess.run([sys.executable, "-c", code], check=True)
+        began = time.perf_counter()
+        engine = Engine.load(path, "cpu", dtype)
+        loading = time.perf_counter() - began
+        base = _timed(engine, EditRequest(label=0, seed=1))[2]
+        seconds = _timed(engine, _request(task, engine, base, 1))[0]
+    peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return {
+        "model": name, "task": task, "dtype": str(dtype).removeprefix("torch."), "loading_seconds": round(loading, 2),
+        "seconds": round(seconds, 4), "peak_mib": peak,
+    }  # fmt: skip

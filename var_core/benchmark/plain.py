@@ -32,13 +32,14 @@ def _reference_block(block, x: Tensor, act: Tensor, shared: Tensor | None, past:
 class _Plain:
     """The plain forward, scale after scale, with the state it grows."""
 
-    def __init__(self, model: Model, label: int, guidance: float) -> None:
-        self.transformer, self.tokenizer, self.guidance = model.transformer, model.tokenizer, guidance
-        self.embed = self.transformer.class_embed(torch.tensor([label, self.transformer.config.null_label]))
+    def __init__(self, model: Model, label: int, guidance: float, many: int = 1) -> None:
+        self.transformer, self.tokenizer, self.guidance, self.many = model.transformer, model.tokenizer, guidance, many
+        labels = [label] * many + [self.transformer.config.null_label] * many
+        self.embed = self.transformer.class_embed(torch.tensor(labels, device=self.tokenizer.device))
         self.caches: list[list[Tensor] | None] = [None] * self.transformer.config.depth
 
     def logits(self, k: int, canvas: Tensor) -> Tensor:
-        """Guided logits (1, l, v) of scale k, after the canvas of the scales before it."""
+        """Guided logits (b, l, v) of scale k, after the canvas of the scales before it."""
         transformer, scales, width = self.transformer, self.transformer.scales, self.transformer.config.width
         start, stop = scales.spans[k]
         if k:
@@ -55,7 +56,7 @@ class _Plain:
         scale, shift = transformer.head_norm(act).view(-1, 1, 2, width).unbind(2)
         logits = transformer.head(F.layer_norm(x, x.shape[-1:], eps=1e-6).mul(scale + 1).add(shift))
         t = self.guidance * scales.ratio(k)
-        return (1 + t) * logits[:1] - t * logits[1:]
+        return (1 + t) * logits[: self.many] - t * logits[self.many :]
 
     def paint(self, canvas: Tensor, k: int, tokens: Tensor) -> Tensor:
         return canvas + self.tokenizer.enlarge(self.tokenizer.codebook(tokens), k)
@@ -63,19 +64,25 @@ class _Plain:
 
 @torch.inference_mode()
 def reference(
-    model: Model, label: int, options: SampleOptions, seed: int, picture: Tensor | None, keep: list[np.ndarray] | None
+    model: Model,
+    label: int,
+    options: SampleOptions,
+    seed: int,
+    picture: Tensor | None,
+    keep: list[np.ndarray] | None,
+    many: int = 1,
 ) -> tuple[Tensor, list[Tensor]]:
     """The published procedure, plainly. picture (1, 3, H, W) in [-1, 1] and keep maps for an edit by fixed tokens.
-    Returns pixels (1, 3, H, W) in [-1, 1] and the tokens of every scale."""
-    tokenizer = model.tokenizer
+    Returns pixels (many, 3, H, W) in [-1, 1] and the tokens of every scale."""
+    tokenizer, device = model.tokenizer, model.tokenizer.device
     known = tokenizer.encode(picture) if picture is not None else None
-    plain, canvas = _Plain(model, label, options.guidance), tokenizer.empty_canvas(1)
-    generator, out = torch.Generator().manual_seed(seed), []
+    plain, canvas = _Plain(model, label, options.guidance, many), tokenizer.empty_canvas(many)
+    generator, out = torch.Generator(device).manual_seed(seed), []
     for k in range(len(model.transformer.scales)):
         logits = filter_logits(plain.logits(k, canvas), options.top_k, options.top_p)
-        tokens = torch.multinomial(logits[0].softmax(-1), 1, generator=generator)[None, :, 0]
+        tokens = torch.multinomial(logits.flatten(0, 1).softmax(-1), 1, generator=generator).view(many, -1)
         if known is not None and keep is not None:
-            tokens = torch.where(torch.from_numpy(keep[k]).flatten(), known[k], tokens)
+            tokens = torch.where(torch.from_numpy(keep[k]).flatten().to(device), known[k], tokens)
         canvas = plain.paint(canvas, k, tokens)
         out.append(tokens)
     return tokenizer.decode(canvas), out
