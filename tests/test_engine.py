@@ -260,3 +260,25 @@ print(json.dumps([times[2] - times[1], peak, result.images[0].size]))
     assert done.returncode == 0, done.stderr
     beside, mib, size = json.loads(done.stdout)
     assert size == [4000, 3000] and beside < 1.5 and mib < 1500
+
+
+def test_without_a_class_the_surroundings_suggest_one() -> None:
+    engine = Engine.load("garden-128", "cpu")
+    names = engine.class_names
+    guessed = []
+    for name in ("watercolour-apple", "market-tomato", "flower-sunflower", "watercolour-lemon"):
+        assert name in names
+        _, source = finish(engine, EditRequest(label=name, seed=3))
+        picture = source.images[0]
+        request = EditRequest(
+            task="inpaint", image=picture, mask=rectangle(picture.size, (44, 44, 84, 84)), seed=1, context=8
+        )
+        _, result = finish(engine, request)
+        (notice,) = result.notices
+        told = next(other for other in names if f" {other}," in notice)
+        guessed.append(told.split("-")[0] == name.split("-")[0])
+        _, same = finish(engine, replace(request, label=told))
+        assert not same.notices and same.images[0].tobytes() == result.images[0].tobytes()
+        for other in (replace(request, guess=False), replace(request, method="official")):
+            assert not finish(engine, other)[1].notices
+    assert sum(guessed) >= 3  # its own pictures: flowers, market or watercolours are told apart

@@ -19,7 +19,8 @@ from . import editing, precision, recipe
 from .checkpoints import Model
 from .encoding import Encoder
 from .graphs import StepGraphs
-from .images import save_png
+from .guess import ClassGuess
+from .images import save_png, to_pictures
 from .jobs import Job, fit_mask, plan
 from .memory import keep_freed_memory
 from .prefixes import Prefixes
@@ -27,6 +28,8 @@ from .preview import LinearDecoder, View, preview, small
 from .registry import find_model, open_model
 from .request import EditRequest, Frame, Pass, Result, Tone
 from .sampler import Known, SampleOptions, ScaleStep, sample
+
+_EDIT_CELLS = 0.1  # a class edit: coarse tokens listen to the class more than to what surrounds them
 
 
 class Engine:
@@ -40,6 +43,7 @@ class Engine:
         self.encoder = Encoder(self.tokenizer, self.device)
         self.linear = LinearDecoder(self.tokenizer)
         self.prefixes = Prefixes()
+        self.guess = ClassGuess(self.tokenizer, self.transformer)
         self.graphs = StepGraphs(self.transformer) if self.device.type == "cuda" else None
         self._settle()
         self._lock = threading.Lock()
@@ -63,6 +67,7 @@ class Engine:
         self.tokenizer.set_compute_dtype(dtype)
         self.encoder.forget()
         self.prefixes.forget()
+        self.guess.forget()
         self.graphs = StepGraphs(self.transformer) if self.graphs is not None else None
         self._settle()
 
@@ -121,11 +126,17 @@ class Engine:
         """The request's sampling options, with the model's own defaults for what it leaves open."""
         own = self.model.card.get("sampling", {})
         return SampleOptions(
-            guidance=own.get("guidance", 4.0) if request.guidance is None else request.guidance,
+            guidance=self._guidance(request) if request.guidance is None else request.guidance,
             top_k=own.get("top_k", 900) if request.top_k is None else request.top_k,
             top_p=own.get("top_p", 0.95) if request.top_p is None else request.top_p,
             smooth=request.smooth,
         )
+
+    def _guidance(self, request: EditRequest) -> float:
+        """The model's own; a class edit pulls harder, against what surrounds it."""
+        own = self.model.card.get("sampling", {})
+        usual = own.get("guidance", 4.0)
+        return own.get("edit_guidance", usual) if request.task == "edit" else usual
 
     def changed(
         self, size: tuple[int, int], mask: Image.Image, request: EditRequest
@@ -155,7 +166,9 @@ class Engine:
             if not self._lock.acquire(blocking=False):
                 return False
             try:
-                self._known(request, job.pictures, window, None)
+                known = self._known(request, job.pictures, window, None)
+                if window is not None:
+                    self._guess(request, known)
             finally:
                 self._lock.release()
         return True
@@ -189,7 +202,11 @@ class Engine:
             )
             with self._lock:
                 known = self._known(spec, job.pictures, window, prefix)
-            steps = self._steps(spec, request, label, seed + 104_729 * number, known, count)
+                guessed = self._guess(spec, known) if window is not None else None
+            if guessed is not None:
+                job.notices.append(f"Drawn as {self.class_names[guessed]}, by the surroundings: or choose a class.")
+            own = label if guessed is None else guessed
+            steps = self._steps(spec, request, own, seed + 104_729 * number, known, count)
             tokens: list[Tensor] = []
             while True:
                 with self._lock:
@@ -205,7 +222,7 @@ class Engine:
                     )
                 if step.log_likelihood is not None:
                     likelihood += step.log_likelihood.float().cpu().numpy()
-                patches = _pictures(pixels)
+                patches = to_pictures(pixels)
                 if final:
                     tones = self._paste(spec, job, window, alpha, patches)
                     mixed = step.canvas.cpu() if step.mixed else None
@@ -244,7 +261,7 @@ class Engine:
         picture = again.picture
         for done in again.passes:
             with self._lock:
-                patch = _pictures(self.redraw(done.tokens, done.canvas))[0]
+                patch = to_pictures(self.redraw(done.tokens, done.canvas))[0]
             if done.box is None or done.alpha is None:
                 picture = patch
             else:
@@ -323,7 +340,16 @@ class Engine:
         method = "tokens" if request.method == "official" else request.method
         own = self.model.card.get("sampling", {}).get("evidence", 10.0)
         evidence = own if request.evidence is None else request.evidence
-        return Known(tokens, keep, method, features, fraction, evidence)
+        return Known(tokens, keep, method, features, fraction, evidence, _EDIT_CELLS if request.task == "edit" else 1.0)
+
+    def _guess(self, request: EditRequest, known: Known | None) -> int | None:
+        """The class to draw where none was asked for; None where none is guessed."""
+        wanted = request.guess and request.label is None and request.method == "evidence"
+        if not wanted or not self.guess.possible or known is None or known.features is None or known.fraction is None:
+            return None
+        if not bool((known.fraction > 0).any()):
+            return None
+        return self.guess(self.tokenizer.quantize(known.features[:1])[0], known.fraction)
 
     def _steps(
         self, spec: EditRequest, request: EditRequest, label: int, seed: int, known: Known | None, count: int
@@ -333,9 +359,7 @@ class Engine:
             self.transformer,
             self.tokenizer,
             labels,
-            self.options(
-                request if request.task != "branch" else replace(spec, guidance=request.guidance or spec.guidance)
-            ),
+            self.options(spec if request.guidance is None else replace(spec, guidance=request.guidance)),
             seeds=[seed + 15_485_863 * i for i in range(request.candidates)],
             known=known,
             start_scale=spec.start_scale if known is not None else 0,
@@ -372,9 +396,3 @@ class Engine:
 def _blend(picture: Image.Image, patch: Image.Image, box: editing.Box, alpha: Image.Image, tone: Tone) -> Image.Image:
     patch = editing.apply_tone(patch, tone).resize(alpha.size, Image.Resampling.LANCZOS)
     return editing.composite(picture, patch, box, alpha)
-
-
-def _pictures(pixels: Tensor) -> list[Image.Image]:
-    """(b, 3, H, W) in [-1, 1] -> RGB pictures."""
-    array = ((pixels + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(picture) for picture in array]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from torch import Tensor
 
 from .editing import binary
 
@@ -161,3 +162,9 @@ def save_png(image: Image.Image, path: str | Path, text: dict[str, str] | None =
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     clean.save(path, format="PNG", pnginfo=chunks)
+
+
+def to_pictures(pixels: Tensor) -> list[Image.Image]:
+    """(b, 3, H, W) in [-1, 1] -> RGB pictures."""
+    array = ((pixels + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(picture) for picture in array]

@@ -24,7 +24,8 @@ class EditRequest:
     label: class index or name; None = no class. seed: None = random. guidance, top_k, top_p: None = the
     model's own defaults. start_scale: scales before it come from the source. stop_scale: end after that many
     scales (a sketch). method: how known pixels are held; evidence: how strongly they speak in partly known cells,
-    None = the model's own; fill: what the masked pixels are covered with before encoding. context: side of
+    None = the model's own; fill: what the masked pixels are covered with before encoding; guess: with
+    "evidence" and no label, the class that the known pixels suggest, for models of few classes. context: side of
     the square around a region, in sides of the region. feather: width in pixels of the fade outside the mask;
     None = chosen from the region. outpaint: pixels added at (left, top, right, bottom).
     """
@@ -44,6 +45,7 @@ class EditRequest:
     method: Method = "evidence"
     evidence: float | None = None
     fill: Fill = "telea"
+    guess: bool = True
     context: float = 2.0
     feather: int | None = None
     color_match: bool = True

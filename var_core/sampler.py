@@ -47,7 +47,7 @@ class Known:
     Methods: "tokens" takes the source's tokens (the paper's zero-shot editing); "requantize" takes, at kept
     cells, the code nearest to what the running canvas still lacks; "evidence" does that at fully known cells
     and draws partly known ones from the model's logits minus `evidence` * w * squared distance, where w counts
-    the known finest cells and distances are in units of the codebook's variance.
+    the known finest cells, at most `most_cells` of them, and distances are in units of the codebook's variance.
     """
 
     tokens: list[Tensor]
@@ -56,6 +56,7 @@ class Known:
     features: Tensor | None = None
     fraction: Tensor | None = None
     evidence: float = 10.0
+    most_cells: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class _Evidence:
         share = self.tokenizer.shrink(fraction, k)  # (1, l, 1)
         lack = self.tokenizer.shrink((self.features - canvas) * fraction, k) / share.clamp_min(1e-6)
         cells = (self.fraction.shape[-1] / self.tokenizer.scales.sides[k]) ** 2
-        return lack, share[0, :, 0] * cells
+        return lack, (share[0, :, 0] * cells).clamp_max(self.known.most_cells)
 
     def penalty(self, lack: Tensor, weight: Tensor) -> Tensor:
         """(b, l, c), (l,) -> (b, l, v): what to subtract from the logits."""

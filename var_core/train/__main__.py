@@ -187,7 +187,10 @@ def export(tokenizer_run: Path, transformer_run: Path, out: Path, licence: str) 
         raise ValueError(f"there is no transformer run at {transformer_run}: train one first")
     transformer = Transformer(config_from(TransformerConfig, saved["config"]))
     transformer.load_state_dict(saved["best"]["weights"])
-    card = {"licence": licence, "sampling": {"guidance": 4.0, "top_k": 100, "top_p": 0.8, "evidence": 10.0}}
+    card = {
+        "licence": licence,
+        "sampling": {"guidance": 4.0, "edit_guidance": 8.0, "top_k": 100, "top_p": 0.8, "evidence": 10.0},
+    }
     save_model(Model(tokenizer, transformer, tuple(saved["class_names"]), out.stem, card), out, torch.bfloat16)
     return {"file": str(out), "bytes": out.stat().st_size, "steps": saved["step"], "minutes": saved["minutes"]}
 
