@@ -119,6 +119,52 @@ def test_a_folder_of_pictures(model_file: Path, photo: Path, tmp_path: Path, cap
     assert "folder of the originals" in capsys.readouterr().err
 
 
+@pytest.fixture
+def album(photo: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "album"
+    folder.mkdir()
+    for i in range(5):
+        with Image.open(photo) as opened:
+            opened.rotate(90 * i, expand=True).save(folder / f"{i}.png")
+    return folder
+
+
+def folder_command(capsys, album: Path, model_file: Path, out: Path, *words: object) -> dict:
+    common = ["outpaint", album, "--left", 12, "--model", model_file, "--out", out, "--seed", 3, "--json", "--quiet"]
+    assert main([str(word) for word in (*common, *words)]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_workers_share_a_folder_and_change_nothing(album: Path, model_file: Path, tmp_path: Path, capsys) -> None:
+    folder_command(capsys, album, model_file, tmp_path / "one")
+    answer = folder_command(capsys, album, model_file, tmp_path / "two", "--workers", 2)
+    assert sorted(Path(one["image"]).name for one in answer["results"]) == [f"{i}.png" for i in range(5)]
+    for i in range(5):
+        one, two = (np.asarray(Image.open(tmp_path / name / f"{i}.png")).astype(int) for name in ("one", "two"))
+        assert np.abs(one - two).mean() < 0.5  # threads of another number may round otherwise
+
+
+def test_an_interrupted_folder_goes_on(album: Path, model_file: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    folder_command(capsys, album, model_file, out)
+    (out / "3.png").unlink()
+    answer = folder_command(capsys, album, model_file, out)
+    assert [Path(one["image"]).name for one in answer["results"]] == ["3.png"] and answer["skipped"] == 4
+    assert len(folder_command(capsys, album, model_file, out, "--again")["results"]) == 5
+
+
+def test_torchrun_shares_a_folder(
+    album: Path, model_file: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        answer = folder_command(capsys, album, model_file, tmp_path / "out", "--again")
+        drawn.append([Path(one["image"]).name for one in answer["results"]])
+    assert drawn == [["0.png", "2.png", "4.png"], ["1.png", "3.png"]]
+
+
 def test_outputs_and_devices_that_cannot_be(model_file: Path, tmp_path: Path, capsys) -> None:
     for words, said in [
         (("--out", tmp_path / "a.jpg"), "end it in .png"),

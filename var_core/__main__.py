@@ -1,7 +1,8 @@
 """python -m var_core generate | inpaint | edit | outpaint | vary | replay | models
 
 Where a command takes a picture, a folder of pictures will do: --mask is then one mask or a folder of masks with the
-same names, and --out a folder.
+same names, and --out a folder; pictures whose result is there already are left out, so an interrupted command goes on.
+Several machines or GPUs share a folder under torchrun.
 
 Exit codes: 0 done, 1 could not be done (one sentence on standard error), 2 wrong usage, 130 interrupted.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from . import recipe
+from .batch import draw_all, own_device, own_share
 from .checkpoints import load_model, load_official, save_model
 from .editing import outpaint_amounts
 from .engine import EditRequest, Engine, Result
@@ -64,6 +67,9 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start-scale", type=int, default=0, help="scales before this one come from the picture")
     parser.add_argument("--feather", type=int, help="fade outside the mask in pixels (default: by the region)")
     parser.add_argument("--no-color-match", action="store_true", help="do not fit colours to the surroundings")
+    parser.add_argument("--no-guess", action="store_true", help="without a class, do not guess one from what is known")
+    parser.add_argument("--workers", type=int, default=1, help="folders: how many processes share the pictures")
+    parser.add_argument("--again", action="store_true", help="folders: draw what is there already once more")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -124,6 +130,7 @@ def _request(args: argparse.Namespace) -> EditRequest:
         "start_scale": args.start_scale,
         "feather": args.feather,
         "color_match": not args.no_color_match,
+        "guess": not args.no_guess,
     }
     if args.command in ("inpaint", "edit"):
         common |= {"mask": open_mask(args.mask, upload.image.size), "context": args.context}
@@ -204,25 +211,32 @@ def _jobs(args: argparse.Namespace) -> list[argparse.Namespace]:
 def _draw(args: argparse.Namespace) -> int:
     """Draw everything asked for. In a folder, a picture that fails is named and the others go on."""
     jobs = _jobs(args)
-    engine = _engine(args.model, args.device)
+    load = partial(_engine, args.model, own_device(args.device))
     if jobs[0] is args:
-        answer = _work(engine, args)
+        answer = _work(load(), args)
         print(json.dumps(answer) if args.json else _line(answer))
         return 0
-    done, failed = [], []
-    for job in jobs:
-        try:
-            answer = _work(engine, job)
-        except (ValueError, OSError) as error:
-            failed.append({"image": str(job.image), "error": str(error)})
+    waiting = [job for job in own_share(jobs) if args.again or not _there(job)]
+    done, failed, skipped = [], [], len(own_share(jobs)) - len(waiting)
+    for job, answer, error in draw_all(waiting, load, _work, args.workers) if waiting else ():
+        if answer is None:
+            failed.append({"image": str(job.image), "error": error})
             print(f"error: {job.image}: {error}", file=sys.stderr)
             continue
         done.append({"image": str(job.image), **answer})
         if not args.json:
             print(_line(answer))
+    if skipped:
+        print(f"{skipped} of the results were there already: --again draws them anew", file=sys.stderr)
     if args.json:
-        print(json.dumps({"results": done, "failed": failed}))
+        print(json.dumps({"results": done, "failed": failed, "skipped": skipped}))
     return 1 if failed else 0
+
+
+def _there(job: argparse.Namespace) -> bool:
+    """Whether a job of a folder was done before; of several candidates, the last one is written last."""
+    last = job.out if job.candidates == 1 else job.out.with_stem(f"{job.out.stem}-{job.candidates}")
+    return last.exists()
 
 
 def _line(answer: dict[str, Any]) -> str:
