@@ -94,7 +94,8 @@ def build_request(
         "task": task,
         "seed": whole(form.seed, "the seed"),
         "candidates": int(form.candidates),
-        "guidance": float(form.guidance),
+        # left alone, it is the engine's choice: class edits pull harder
+        "guidance": None if form.guidance == engine.defaults.guidance else float(form.guidance),
         "top_k": int(form.top_k),
         "top_p": float(form.top_p),
         "smooth": bool(form.smooth),

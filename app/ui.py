@@ -221,7 +221,7 @@ def _controls(engines: Engines) -> dict[str, Any]:
         )  # fmt: skip
         made["label"] = gr.Dropdown(
             [("No class", NO_CLASS)], value=NO_CLASS, label="Class", elem_id="label",
-            info="What the new picture or part should show. Type to search.",
+            info="What the new picture or part should show; without one, the surroundings decide. Type to search.",
             elem_classes=["for-edit", "for-outpaint", "for-vary", "for-generate"],
         )  # fmt: skip
         made["strength"] = gr.Radio(

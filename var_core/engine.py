@@ -123,20 +123,16 @@ class Engine:
         return label
 
     def options(self, request: EditRequest) -> SampleOptions:
-        """The request's sampling options, with the model's own defaults for what it leaves open."""
+        """The request's sampling options, with the model's own defaults for what it leaves open; a class edit pulls
+        harder, against what surrounds it."""
         own = self.model.card.get("sampling", {})
+        usual = own.get("edit_guidance" if request.task == "edit" else "guidance", own.get("guidance", 4.0))
         return SampleOptions(
-            guidance=self._guidance(request) if request.guidance is None else request.guidance,
+            guidance=usual if request.guidance is None else request.guidance,
             top_k=own.get("top_k", 900) if request.top_k is None else request.top_k,
             top_p=own.get("top_p", 0.95) if request.top_p is None else request.top_p,
             smooth=request.smooth,
         )
-
-    def _guidance(self, request: EditRequest) -> float:
-        """The model's own; a class edit pulls harder, against what surrounds it."""
-        own = self.model.card.get("sampling", {})
-        usual = own.get("guidance", 4.0)
-        return own.get("edit_guidance", usual) if request.task == "edit" else usual
 
     def changed(
         self, size: tuple[int, int], mask: Image.Image, request: EditRequest
@@ -185,6 +181,7 @@ class Engine:
             spec, base_tokens = self._branch(request)
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
         label = self.label_index(spec.label)
+        own = self.options(spec if request.guidance is None else replace(spec, guidance=request.guidance))
         job = plan(spec, self.resolution)
         source = job.pictures[0] if job.alpha is not None else None
         done: list[Pass] = []
@@ -205,8 +202,9 @@ class Engine:
                 guessed = self._guess(spec, known) if window is not None else None
             if guessed is not None:
                 job.notices.append(f"Drawn as {self.class_names[guessed]}, by the surroundings: or choose a class.")
-            own = label if guessed is None else guessed
-            steps = self._steps(spec, request, own, seed + 104_729 * number, known, count)
+            drawn = label if guessed is None else guessed
+            first = seed + 104_729 * number
+            steps = self._steps(spec.start_scale, request.candidates, own, drawn, first, known, count)
             tokens: list[Tensor] = []
             while True:
                 with self._lock:
@@ -241,7 +239,7 @@ class Engine:
                         source=source,
                         alpha=job.alpha,
                         notices=tuple(job.notices),
-                        request=replace(spec, seed=seed),
+                        request=replace(spec, seed=seed, guidance=own.guidance, top_k=own.top_k, top_p=own.top_p),
                         previews=timeline,
                         seconds=seconds,
                         likelihood=tuple(likelihood),
@@ -352,17 +350,17 @@ class Engine:
         return self.guess(self.tokenizer.quantize(known.features[:1])[0], known.fraction)
 
     def _steps(
-        self, spec: EditRequest, request: EditRequest, label: int, seed: int, known: Known | None, count: int
+        self, start: int, many: int, options: SampleOptions, label: int, seed: int, known: Known | None, count: int
     ) -> Iterator[ScaleStep]:
-        labels = torch.full((request.candidates,), label, dtype=torch.long, device=self.device)
+        labels = torch.full((many,), label, dtype=torch.long, device=self.device)
         return sample(
             self.transformer,
             self.tokenizer,
             labels,
-            self.options(spec if request.guidance is None else replace(spec, guidance=request.guidance)),
-            seeds=[seed + 15_485_863 * i for i in range(request.candidates)],
+            options,
+            seeds=[seed + 15_485_863 * i for i in range(many)],
             known=known,
-            start_scale=spec.start_scale if known is not None else 0,
+            start_scale=start if known is not None else 0,
             stop_scale=count,
             prefixes=self.prefixes,
             graphs=self.graphs,
