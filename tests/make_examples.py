@@ -38,10 +38,10 @@ class Recipe:
 
 RECIPES = {
     "strawberry": Recipe("watercolour-strawberry", 1, 6, (0.42, 0.34), (0.24, 0.2)),
-    "plum": Recipe("watercolour-plum", 2, 4, (0.52, 0.58), (0.22, 0.2), 20),
-    "peach": Recipe("watercolour-peach", 3, 4, (0.5, 0.38), (0.25, 0.3), -15),
-    "sunflower": Recipe("flower-sunflower", 4, 3, (0.38, 0.28), (0.24, 0.2)),
-    "tulip": Recipe("flower-tulip", 5, 4, (0.45, 0.42), (0.18, 0.26), 10),
+    "plum": Recipe("watercolour-plum", 2, 2, (0.5, 0.44), (0.2, 0.24), -20),
+    "peach": Recipe("watercolour-peach", 3, 7, (0.49, 0.34), (0.3, 0.28)),
+    "sunflower": Recipe("flower-sunflower", 4, 1, (0.6, 0.42), (0.24, 0.24)),
+    "tulip": Recipe("flower-tulip", 5, 1, (0.7, 0.54), (0.26, 0.2), 10),
     "tomato": Recipe("market-tomato", 6, 0, (0.55, 0.55), (0.24, 0.2), 30),
 }
 

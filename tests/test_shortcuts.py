@@ -87,7 +87,8 @@ def test_the_linear_fit_recovers_a_linear_decoder() -> None:
     side, stride = tokenizer.scales.finest, tokenizer.config.stride
 
     def pair() -> tuple[torch.Tensor, torch.Tensor]:
-        canvas = torch.randn(2, tokenizer.config.code_dim, side, side, generator=generator)
+        coarse = torch.randn(2, tokenizer.config.code_dim, 3, 3, generator=generator)
+        canvas = torch.nn.functional.interpolate(coarse, size=(side, side), mode="bicubic")
         flat = torch.einsum("oc,bchw->bohw", mix, canvas)
         return canvas, torch.nn.functional.interpolate(flat, scale_factor=stride, mode="nearest")
 
@@ -96,7 +97,7 @@ def test_the_linear_fit_recovers_a_linear_decoder() -> None:
         linear.learn(*pair())
     canvas, picture = pair()
     wanted = torch.nn.functional.interpolate(picture, size=linear(canvas).shape[-2:], mode="area")
-    assert (linear(canvas) - wanted).abs().mean() < 0.35 * wanted.abs().mean()  # what bicubic enlarging leaves
+    assert (linear(canvas) - wanted).abs().mean() < 0.25 * wanted.abs().mean()  # what smoothing leaves
 
 
 def test_previews_of_the_bundled_model_are_near_its_full_decodes() -> None:
