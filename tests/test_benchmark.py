@@ -141,3 +141,10 @@ def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch, caps
 def test_the_benchmark_starts_without_the_peers_libraries() -> None:
     code = "import sys, var_core.benchmark.__main__; sys.exit(bool({'diffusers', 'transformers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=False).returncode == 0
+
+
+def test_alone_the_engine_tells_its_loading_and_its_memory(capsys) -> None:
+    assert main(["--alone", "--task", "inpaint"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["model"] == "garden-128" and 0 < found["loading_seconds"] < 30
+    assert found["peak_mib"] > 100 and 0 < found["seconds"] < 60

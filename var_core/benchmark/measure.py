@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -231,9 +232,11 @@ def alone(name: str, task: str, dtype: torch.dtype) -> dict:
         path = name
         if name in MODELS and not is_on_disk(name):
             path = f"{folder}/{name}.safetensors"
-            code = "import torch; from var_core.benchmark.measure import random_model, save_model; "
+            code = "import torch; from var_core.benchmark.measure import random_model; "
+            code += "from var_core.checkpoints import save_model; "
             code += f"save_model(random_model({name!r}), {path!r}, torch.bfloat16)"
-            subprocess.run([sys.executable, "-c", code], check=True)
+            root = Path(__file__).parents[2]
+            subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
         began = time.perf_counter()
         engine = Engine.load(path, "cpu", dtype)
         loading = time.perf_counter() - began
