@@ -208,7 +208,7 @@ class Tokenizer(nn.Module):
     def set_channels_last(self, last: bool) -> None:
         """The memory layout of the convolutions; it changes their speed only."""
         for module in self._convolutions:
-            module.to(memory_format=torch.channels_last if last else torch.contiguous_format)
+            module.to(memory_format=torch.channels_last if last else torch.contiguous_format)  # type: ignore[call-overload]
 
     @property
     def _convolutions(self) -> tuple[nn.Module, ...]:
