@@ -17,6 +17,7 @@ from var_core.prefixes import Prefixes
 from var_core.preview import LinearDecoder, preview
 from var_core.request import Result
 from var_core.sampler import SampleOptions, sample
+from var_core.tokenizer import Upsample
 
 
 def result(engine: Engine, request: EditRequest) -> Result:
@@ -133,6 +134,44 @@ def test_the_number_format_is_chosen_by_size_and_measurement(monkeypatch: pytest
         assert precision.best_dtype(10**9, cpu) == wanted and precision.best_dtype(10**7, cpu) == torch.float32
     monkeypatch.undo()
     assert precision.bfloat16_gain() > 0 and precision.channels_last_pays(torch.float32) in (True, False)
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-4), (torch.bfloat16, 0.1)])
+def test_packed_weights_give_the_same_logits(dtype: torch.dtype, most: float) -> None:
+    plain, packed = (build_model().transformer.to(dtype).eval() for _ in range(2))
+    packed.pack()
+    labels = torch.tensor([0, 3])
+    inputs = torch.randn(2, plain.scales.total - 1, plain.config.code_dim, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected, found = plain(labels, inputs), packed(labels, inputs)
+    assert found.dtype == torch.float32 and (found - expected).abs().max() < most
+    assert packed.dtype == dtype and "head.weight" not in packed.state_dict()
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_folded_enlargements_are_exact(last: bool) -> None:
+    torch.manual_seed(0)
+    layout = torch.channels_last if last else torch.contiguous_format
+    enlarge = Upsample(6).to(memory_format=layout)  # type: ignore[call-overload]
+    small = torch.randn(2, 6, 5, 7).contiguous(memory_format=layout)
+    with torch.inference_mode():
+        expected = enlarge(small)
+        enlarge.fold()
+        found = enlarge(small)
+    assert found.shape == expected.shape and found.is_contiguous(memory_format=layout)
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_loading_lays_a_model_out_and_it_draws_the_same(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "packing_pays", lambda dtype: True)
+    monkeypatch.setattr("var_core.tokenizer._WIDE", 1)
+    engine, plain = Engine.load(str(model_file), "cpu"), Engine(load_model(model_file))
+    assert engine.transformer.head.weight.is_mkldnn and not plain.transformer.head.weight.is_mkldnn
+    request = EditRequest(label=1, seed=0, top_k=1)
+    here, there = result(engine, request), result(plain, request)
+    assert all(torch.equal(a, b) for a, b in zip(here.tokens[0], there.tokens[0], strict=True))
+    difference = np.asarray(here.images[0]).astype(int) - np.asarray(there.images[0])
+    assert np.abs(difference).max() <= 1
 
 
 def test_buffers_for_graphs_change_nothing(fresh: Engine) -> None:

@@ -59,10 +59,13 @@ class Engine:
         if dtype is None:
             size = sum(path.stat().st_size for path in find_model(name_or_path))
             dtype = precision.best_dtype(size, torch.device(device))
-        return cls(open_model(name_or_path, dtype), device)
+        engine = cls(open_model(name_or_path, dtype), device)
+        engine.pack()
+        return engine
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Hold the large matrices and convolutions in `dtype`; codes, norms and the residual stream stay float32."""
+        """Hold the large matrices and convolutions in `dtype`; codes, norms and the residual stream stay float32.
+        Not after `pack`."""
         self.transformer.to(dtype)
         self.tokenizer.set_compute_dtype(dtype)
         self.encoder.forget()
@@ -70,6 +73,14 @@ class Engine:
         self.guess.forget()
         self.graphs = StepGraphs(self.transformer) if self.graphs is not None else None
         self._settle()
+
+    def pack(self) -> None:
+        """Lay the weights out for this machine's CPU, where that pays. The last step: the model can be neither saved
+        nor converted afterwards."""
+        if self.device.type == "cpu":
+            self.tokenizer.fold()
+            if precision.packing_pays(self.transformer.dtype):
+                self.transformer.pack()
 
     def _settle(self) -> None:
         """The memory layout that pays for a large decoder here."""

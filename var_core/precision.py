@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 _LARGE = 200e6  # bytes of weight files; below it the conversions cost what the products save
 _PAYS = 1.3  # how much faster bfloat16 must be before it is taken: near ties never change a picture's bytes
@@ -52,3 +53,34 @@ def channels_last_pays(dtype: torch.dtype) -> bool:
         return _seconds(lambda: F.conv2d(F.silu(F.group_norm(x, 32)), w, padding=1))
 
     return seconds(torch.contiguous_format) > 1.02 * seconds(torch.channels_last)
+
+
+def linear(layer: nn.Linear, x: Tensor, bias: Tensor | None, gelu: bool = False) -> Tensor:
+    """(..., in) -> (..., out): the layer's product plus `bias`, then GELU (its tanh form) if asked for."""
+    if layer.weight.is_mkldnn:
+        activation = ("gelu", [], "tanh") if gelu else ("none", [], "")
+        return torch.ops.mkldnn._linear_pointwise(x, layer.weight, bias, *activation)
+    out = F.linear(x, layer.weight, bias)
+    return F.gelu(out, approximate="tanh") if gelu else out
+
+
+def pack(layer: nn.Linear) -> None:
+    """Keep the weight in the order in which oneDNN multiplies, instead of reordering it in every call. For inference
+    on the CPU through `linear`; the layer's weight is no parameter any more: it is neither saved nor converted."""
+    weight = layer.weight.detach()
+    del layer.weight
+    layer.weight = torch.ops.mkldnn._reorder_linear_weight(weight)  # type: ignore[assignment]
+
+
+@lru_cache(maxsize=2)
+@torch.inference_mode()
+def packing_pays(dtype: torch.dtype) -> bool:
+    """Whether packed weights multiply no slower on this machine's CPU (they usually are a fifth faster)."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    plain, packed = nn.Linear(512, 2048).to(dtype), nn.Linear(512, 2048).to(dtype)
+    pack(packed)
+    x = torch.randn(64, 512, dtype=dtype)
+    return _seconds(lambda: linear(packed, x, packed.bias)) < 1.1 * _seconds(lambda: linear(plain, x, plain.bias))

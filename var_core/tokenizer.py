@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from .scales import Scales
 
+_WIDE = 128  # channels from which the multiplications that folding saves are more than the copies it needs
+
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
@@ -83,12 +85,37 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
+    """Nearest neighbour, then a 3x3 convolution. Of the enlarged picture each of those sees 2x2 different pixels at
+    most, so four 2x2 convolutions of the small one are the same with 4/9 of the multiplications (`fold`)."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.phases: list[Tensor] = []  # (c, c, 2, 2), for output pixels (0, 0), (0, 1), (1, 0) and (1, 1) of each four
+
+    def fold(self) -> None:
+        """For inference, with the weights as they are now."""
+
+        def halves(w: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+            a, b, c = w.unbind(dim)
+            return torch.stack((a, b + c), dim), torch.stack((a + b, c), dim)
+
+        w = self.conv.weight.detach()
+        layout = torch.channels_last if w.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+        phases = [phase for rows in halves(w.float(), 2) for phase in halves(rows, 3)]
+        self.phases = [phase.to(w.dtype).contiguous(memory_format=layout) for phase in phases]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+        if not self.phases:
+            return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+        (b, c, h, w), last = x.shape, x.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if last else torch.contiguous_format
+        out = torch.empty(b, c, 2 * h, 2 * w, dtype=x.dtype, device=x.device, memory_format=layout)
+        for i, weight in enumerate(self.phases):
+            row, column = divmod(i, 2)
+            padded = F.pad(x, (1 - column, column, 1 - row, row))
+            out[:, :, row::2, column::2] = F.conv2d(padded, weight, self.conv.bias)
+        return out
 
 
 class Level(nn.Module):
@@ -204,6 +231,12 @@ class Tokenizer(nn.Module):
         for module in self._convolutions:
             module.to(dtype)
         return self
+
+    def fold(self) -> None:
+        """Have the decoder's wide enlargements done at the small size: for inference, after the last conversion."""
+        for module in self.decoder.modules():
+            if isinstance(module, Upsample) and module.conv.in_channels >= _WIDE:
+                module.fold()
 
     def set_channels_last(self, last: bool) -> None:
         """The memory layout of the convolutions; it changes their speed only."""

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .precision import linear, pack
 from .scales import Scales
 
 
@@ -113,16 +114,14 @@ class Block(nn.Module):
     def attend(self, x: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int) -> Tensor:
         b, l, d = x.shape
         bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
-        q, k, v = (
-            F.linear(x, self.qkv.weight, bias).view(b, l, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        )  # (b, heads, l, head)
+        q, k, v = linear(self.qkv, x, bias).view(b, l, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (b, heads, l, head)
         scale = self.log_scale.float().clamp_max(math.log(100)).exp()
         q = (F.normalize(q.float(), dim=-1) * scale).to(x.dtype)
         k = F.normalize(k.float(), dim=-1).to(x.dtype)
         if cache is not None:
             k, v = cache.append(layer, k, v)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
-        return self.project(out.transpose(1, 2).reshape(b, l, d))
+        return linear(self.project, out.transpose(1, 2).reshape(b, l, d), self.project.bias)
 
     def _drop(self, branch: Tensor) -> Tensor:
         """Stochastic depth: leave the branch out for a share of the batch."""
@@ -138,8 +137,8 @@ class Block(nn.Module):
         dtype = self.qkv.weight.dtype
         branch = self.attend(_modulate(x, scale1, shift1, dtype), mask, cache, layer)
         x = x + self._drop(branch * gamma1)
-        hidden = F.gelu(self.mlp_in(_modulate(x, scale2, shift2, dtype)), approximate="tanh")
-        return x + self._drop(self.mlp_out(hidden) * gamma2)
+        hidden = linear(self.mlp_in, _modulate(x, scale2, shift2, dtype), self.mlp_in.bias, gelu=True)
+        return x + self._drop(linear(self.mlp_out, hidden, self.mlp_out.bias) * gamma2)
 
 
 class Transformer(nn.Module):
@@ -167,6 +166,14 @@ class Transformer(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         return self.head.weight.dtype
+
+    def pack(self) -> None:
+        """Lay the large matrices out for the CPU: inference only, and in the dtype they have now (see `precision`)."""
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            for layer in (block.qkv, block.project, block.mlp_in, block.mlp_out):
+                pack(layer)
+        pack(self.head)
 
     def new_cache(self, b: int) -> KVCache:
         return KVCache(self.config, b, self.scales.total, self.device, self.dtype)
@@ -219,7 +226,7 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor, conditioning: Conditioning) -> Tensor:
         """(b, l, d) -> (b, l, v) float32."""
-        return self.head(_modulate(hidden, *conditioning.head, self.head.weight.dtype)).float()
+        return linear(self.head, _modulate(hidden, *conditioning.head, self.head.weight.dtype), self.head.bias).float()
 
     def forward(self, labels: Tensor, inputs: Tensor) -> Tensor:
         """Teacher-forced: labels (b,), inputs (b, L' - 1, c) for a whole number of scales -> logits (b, L', v)."""

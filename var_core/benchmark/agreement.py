@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..checkpoints import Model
 from ..engine import Engine
+from ..precision import packing_pays
 from ..sampler import SampleOptions, sample
 from ..transformer import Transformer
 from .plain import reference_logits
@@ -28,7 +29,10 @@ BARS = {
 
 def variant(transformer: Transformer, dtype: str) -> Transformer:
     """The transformer as the engine holds it in `dtype`; the given one stays as it is."""
-    return transformer if dtype == "float32" else copy.deepcopy(transformer).to(getattr(torch, dtype))
+    made = copy.deepcopy(transformer).to(getattr(torch, dtype))
+    if packing_pays(made.dtype):
+        made.pack()
+    return made
 
 
 @torch.inference_mode()

@@ -173,6 +173,7 @@ def measure(
     engine = Engine(model, device)
     if dtype != torch.float32:
         engine.set_dtype(dtype)
+    engine.pack()
     base = _timed(engine, EditRequest(label=0, seed=1))[2] if task == "branch" else None
     request = _request(task, engine, base, candidates)
     reference_mode = _Reference(plain, engine, request)
