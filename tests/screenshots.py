@@ -27,7 +27,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "assets" / "docs")
     parser.add_argument("--model", default="garden-128")
-    parser.add_argument("--label", default="sunflower", help="part of a class name")
+    parser.add_argument("--label", default="watercolour · persimmon", help="class of the photo")
+    parser.add_argument("--target", default="watercolour · plum", help="class that its lower half becomes")
+    parser.add_argument("--seed", default="1")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
@@ -55,7 +57,8 @@ def _shots(browser: Browser, url: str, size: str, theme: str, args: argparse.Nam
         page.screenshot(path=path, type="jpeg", quality=82, full_page=size == "phone" and state != "running")
 
     shot("idle")
-    _own_photo(page, args.label)
+    _own_photo(page, args.label, args.seed)
+    _choose(page, args.target)
     _paint(page)
     shot("painting")
     page.locator("#candidates label", has_text="4").click()
@@ -67,12 +70,16 @@ def _shots(browser: Browser, url: str, size: str, theme: str, args: argparse.Nam
     context.close()
 
 
-def _own_photo(page: Page, label: str) -> None:
-    """Generate a picture, take it as input, and clear what that left in the history's view."""
-    page.locator("#mode label", has_text="Generate").click()
+def _choose(page: Page, label: str) -> None:
     page.fill("#label input", label)
     page.locator("ul[role=listbox] li", has_text=label).first.click()
-    page.fill("#seed :is(input, textarea)", "3")
+
+
+def _own_photo(page: Page, label: str, seed: str) -> None:
+    """Generate a picture, take it as input, and clear what that left in the history's view."""
+    page.locator("#mode label", has_text="Generate").click()
+    _choose(page, label)
+    page.fill("#seed :is(input, textarea)", seed)
     page.click("#run")
     _finished(page)
     page.click("#use")
@@ -83,8 +90,8 @@ def _own_photo(page: Page, label: str) -> None:
 def _paint(page: Page) -> None:
     box = page.locator(".mp-mask").bounding_box()
     assert box is not None
-    page.locator("[data-size]").fill("150")
-    places = [(0.36, 0.4), (0.5, 0.34), (0.62, 0.44), (0.58, 0.58), (0.44, 0.6), (0.38, 0.46), (0.5, 0.48)]
+    page.locator("[data-size]").fill("190")
+    places = [(0.36, 0.7), (0.5, 0.64), (0.62, 0.7), (0.58, 0.84), (0.44, 0.86), (0.38, 0.76), (0.5, 0.76)]
     page.mouse.move(box["x"] + box["width"] * places[0][0], box["y"] + box["height"] * places[0][1])
     page.mouse.down()
     for u, v in places[1:]:

@@ -29,8 +29,11 @@ def test_every_text_can_be_read_and_every_control_has_a_name(
     assert page.evaluate("document.body.classList.contains('dark')") == dark
 
     def check(state: str) -> None:
-        page.wait_for_timeout(300)  # colours fade in
-        assert look(page, "pale") == [], state
+        for _ in range(10):  # colours and messages fade in
+            page.wait_for_timeout(300)
+            if not (pale := look(page, "pale")):
+                break
+        assert pale == [], state
         assert look(page, "nameless") == [], state
         assert page.evaluate("document.documentElement.scrollWidth") <= width, state
 
