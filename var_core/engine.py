@@ -29,7 +29,7 @@ from .registry import find_model, open_model
 from .request import EditRequest, Frame, Pass, Result, Tone
 from .sampler import Known, SampleOptions, ScaleStep, sample
 
-_EDIT_CELLS = 0.1  # a class edit: coarse tokens listen to the class more than to what surrounds them
+_EDIT_FLOOR = 0.5  # a class edit: guidance that only grows comes too late for shape and colour
 
 
 class Engine:
@@ -135,7 +135,7 @@ class Engine:
 
     def options(self, request: EditRequest) -> SampleOptions:
         """The request's sampling options, with the model's own defaults for what it leaves open; a class edit pulls
-        harder, against what surrounds it."""
+        harder and from the first scale on, against what surrounds it."""
         own = self.model.card.get("sampling", {})
         usual = own.get("edit_guidance" if request.task == "edit" else "guidance", own.get("guidance", 4.0))
         return SampleOptions(
@@ -143,6 +143,7 @@ class Engine:
             top_k=own.get("top_k", 900) if request.top_k is None else request.top_k,
             top_p=own.get("top_p", 0.95) if request.top_p is None else request.top_p,
             smooth=request.smooth,
+            guidance_floor=_EDIT_FLOOR if request.task == "edit" else 0.0,
         )
 
     def changed(
@@ -347,9 +348,11 @@ class Engine:
             tokens = [p.to(self.device) for p in prefix[:start]] + tokens[start:]
         fraction = torch.from_numpy(editing.known_fraction(mask, self.sides[-1])).to(self.device)
         method = "tokens" if request.method == "official" else request.method
-        own = self.model.card.get("sampling", {}).get("evidence", 10.0)
-        evidence = own if request.evidence is None else request.evidence
-        return Known(tokens, keep, method, features, fraction, evidence, _EDIT_CELLS if request.task == "edit" else 1.0)
+        evidence = request.evidence
+        if evidence is None:
+            name, usual = ("edit_evidence", 1.0) if request.task == "edit" else ("evidence", 10.0)
+            evidence = self.model.card.get("sampling", {}).get(name, usual)
+        return Known(tokens, keep, method, features, fraction, evidence)
 
     def _guess(self, request: EditRequest, known: Known | None) -> int | None:
         """The class to draw where none was asked for; None where none is guessed."""

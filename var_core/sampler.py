@@ -25,11 +25,14 @@ Method = Literal["evidence", "requantize", "tokens"]
 class SampleOptions:
     """How tokens are drawn. ``top_k=0`` and ``top_p=0`` switch the filters off; ``top_k=1`` is greedy.
 
+    Guidance grows linearly from 0 at the first scale, as the reference's does, but is at least ``guidance_floor`` of
+    its end.
     ``smooth`` takes a Gumbel-softmax mixture of codes instead of the drawn code. ``everywhere`` computes
     logits and draws at kept positions too, as the reference does (slower, same picture).
     """
 
     guidance: float = 4.0
+    guidance_floor: float = 0.0
     top_k: int = 900
     top_p: float = 0.95
     smooth: bool = False
@@ -47,7 +50,7 @@ class Known:
     Methods: "tokens" takes the source's tokens (the paper's zero-shot editing); "requantize" takes, at kept
     cells, the code nearest to what the running canvas still lacks; "evidence" does that at fully known cells
     and draws partly known ones from the model's logits minus `evidence` * w * squared distance, where w counts
-    the known finest cells, at most `most_cells` of them, and distances are in units of the codebook's variance.
+    the known finest cells, at most one, and distances are in units of the codebook's variance.
     """
 
     tokens: list[Tensor]
@@ -56,7 +59,6 @@ class Known:
     features: Tensor | None = None
     fraction: Tensor | None = None
     evidence: float = 10.0
-    most_cells: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class _Evidence:
         share = self.tokenizer.shrink(fraction, k)  # (1, l, 1)
         lack = self.tokenizer.shrink((self.features - canvas) * fraction, k) / share.clamp_min(1e-6)
         cells = (self.fraction.shape[-1] / self.tokenizer.scales.sides[k]) ** 2
-        return lack, (share[0, :, 0] * cells).clamp_max(self.known.most_cells)
+        return lack, (share[0, :, 0] * cells).clamp_max(1.0)
 
     def penalty(self, lack: Tensor, weight: Tensor) -> Tensor:
         """(b, l, c), (l,) -> (b, l, v): what to subtract from the logits."""
@@ -249,7 +251,7 @@ def _scales(
         hidden = _run(transformer, inputs[-1] if k else None, conditioning, cache, k, k, guided, lent)
         drawn = torch.ones_like(keeps[k]) if options.everywhere else ~keeps[k]
         where, kept = (mask.nonzero()[:, 0].to(device, non_blocking=True) for mask in (drawn, keeps[k]))
-        t = options.guidance * scales.ratio(k) if guided else 0.0
+        t = options.guidance * max(options.guidance_floor, scales.ratio(k)) if guided else 0.0
         logits = _guided_logits(
             transformer, hidden if len(where) == len(drawn) else hidden[:, where], conditioning, b, t
         )

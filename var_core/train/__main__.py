@@ -189,7 +189,14 @@ def export(tokenizer_run: Path, transformer_run: Path, out: Path, licence: str) 
     transformer.load_state_dict(saved["best"]["weights"])
     card = {
         "licence": licence,
-        "sampling": {"guidance": 4.0, "edit_guidance": 8.0, "top_k": 100, "top_p": 0.8, "evidence": 10.0},
+        "sampling": {
+            "guidance": 4.0,
+            "edit_guidance": 6.0,
+            "top_k": 100,
+            "top_p": 0.8,
+            "evidence": 10.0,
+            "edit_evidence": 1.0,
+        },
     }
     save_model(Model(tokenizer, transformer, tuple(saved["class_names"]), out.stem, card), out, torch.bfloat16)
     return {"file": str(out), "bytes": out.stat().st_size, "steps": saved["step"], "minutes": saved["minutes"]}
