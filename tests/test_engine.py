@@ -16,6 +16,7 @@ from PIL import Image
 
 from var_core import EditRequest, Engine
 from var_core.encoding import Encoder
+from var_core.sampler import SampleOptions, sample
 
 
 def finish(engine: Engine, request: EditRequest):
@@ -116,13 +117,35 @@ def test_branching_repeats_the_shared_scales(engine) -> None:
     outside_is_equal(picture, branch.images[1], base.alpha)
 
 
-def test_a_finished_sketch_is_what_it_would_have_become(engine) -> None:
+@pytest.mark.parametrize("task", ["generate", "inpaint", "edit"])
+def test_a_finished_sketch_is_what_it_would_have_become(engine, task: str) -> None:
     request = EditRequest(label="daisy", seed=11)
+    if task != "generate":
+        mask = rectangle((80, 60), (20, 10, 50, 40))
+        request = replace(request, task=task, image=scenery(80, 60), mask=mask)
     _, whole = finish(engine, request)
     _, sketch = finish(engine, replace(request, stop_scale=6))
     assert len(sketch.tokens[0]) == 6
     _, finished = finish(engine, EditRequest(task="branch", base=sketch, start_scale=6, seed=11))
     assert finished.images[0].tobytes() == whole.images[0].tobytes()
+
+
+def test_a_class_edit_is_guided_from_the_first_scale_on() -> None:
+    model = build_model()
+    labels, null = torch.tensor([1]), torch.tensor([model.transformer.config.null_label])
+
+    def first(labels: torch.Tensor, floor: float) -> torch.Tensor:
+        options = SampleOptions(guidance=3.0, guidance_floor=floor)
+        step = next(sample(model.transformer, model.tokenizer, labels, options, seeds=[0]))
+        assert step.logits is not None
+        return step.logits
+
+    plain, without = first(labels, 0.0), first(null, 0.0)
+    assert torch.allclose(first(labels, 0.5), plain + 1.5 * (plain - without), atol=1e-4)
+    engine, picture = Engine(model), scenery(80, 60)
+    request = EditRequest(task="edit", image=picture, mask=rectangle((80, 60), (20, 10, 50, 40)), label=1)
+    assert engine.options(request).guidance_floor == 0.5
+    assert engine.options(replace(request, task="inpaint")).guidance_floor == 0
 
 
 def test_vary_keeps_the_first_scales(engine) -> None:
