@@ -116,6 +116,7 @@ class Stage:
     before: str | None = None
     chosen: int = 0
     sketch: bool = False
+    likeliest: int | None = None  # the candidate that the model finds likeliest, where that is worth a hint
 
 
 def stage_html(stage: Stage) -> str:
@@ -155,14 +156,20 @@ def _finished(stage: Stage) -> str:
     if len(stage.pictures) > 1:
         row = (
             '<div class="vs-candidates" role="group" aria-label="Candidates">'
-            + "".join(
-                f'<button type="button" data-candidate="{i}" aria-pressed="{str(i == stage.chosen).lower()}" '
-                f'aria-label="Candidate {i + 1}"><img alt="" src="{p}"></button>'
-                for i, p in enumerate(stage.pictures)
-            )
+            + "".join(_candidate(stage, i) for i in range(len(stage.pictures)))
             + "</div>"
         )
     return f'<div class="vs-view" data-count="1">{picture}<img class="vs-picture vs-back" alt="" hidden></div>{row}'
+
+
+def _candidate(stage: Stage, i: int) -> str:
+    likeliest = i == stage.likeliest
+    hint = ' title="What the model itself finds likeliest is a little nearer to the true picture"' if likeliest else ""
+    return (
+        f'<button type="button" data-candidate="{i}" aria-pressed="{str(i == stage.chosen).lower()}"{hint} '
+        f'aria-label="Candidate {i + 1}{", the likeliest" if likeliest else ""}"><img alt="" src="{stage.pictures[i]}">'
+        f"{'<small>likeliest</small>' if likeliest else ''}</button>"
+    )
 
 
 def _strip(stage: Stage) -> str:

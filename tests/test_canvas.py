@@ -92,7 +92,10 @@ def test_stage_has_one_cell_a_scale_in_every_state() -> None:
         page = canvas.stage_html(stage)
         assert f'data-state="{state}"' in page and page.count('class="vs-cell"') == 4
         assert page.count("disabled") >= 2 or state == "done"
+    likely = canvas.stage_html(canvas.Stage(sides, "done", [picture] * 3, [picture] * 4, likeliest=2))
+    assert likely.count("likeliest</small>") == 1 and 'aria-label="Candidate 3, the likeliest"' in likely
     finished = canvas.stage_html(canvas.Stage(sides, "done", [picture] * 3, [picture] * 4, 7, picture, 1))
+    assert "likeliest" not in finished
     assert finished.count("data-candidate=") == 3 and "vs-split" in finished
     assert 'data-result="7" data-chosen="1"' in finished
 
