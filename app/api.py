@@ -47,7 +47,8 @@ class Api:
                 raise ValueError("An image is needed: send a PNG that this editor saved.")
             self.handlers.pictures.open(image)  # the limits of uploads hold here too
             path = self.handlers.outbox.place() / "replay.png"
-            self.handlers.engines.get().replay(image).save(path)
+            engine = self.handlers.engines.get()
+            self.handlers.engines.compute(lambda: engine.replay(image)).save(path)
             return str(path)
         except Exception as error:
             raise toast(spoken(error)) from error
@@ -98,7 +99,7 @@ class Api:
         return EditRequest(**fields)
 
     def _stream(self, engine: Engine, request: EditRequest, session: Session) -> Iterator[tuple[Any, ...]]:
-        for frame in engine.run(request):
+        for frame in self.handlers.engines.run(engine, request):
             progress = {
                 "scale": frame.scale,
                 "scales": frame.scales,

@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
-from var_core import MODELS, EditRequest, Engine
+from var_core import MODELS, EditRequest, Engine, Frame
 from var_core.registry import download, is_on_disk
 
 from . import zero
 
+T = TypeVar("T")
 KEPT = 2  # engines in memory at once
 
 
 class Engines:
     """Loads each model once, on first use. Switching disturbs nobody: a run keeps the engine it started with, and
-    the least recently used one is let go."""
+    the least recently used one is let go.
+
+    One thread does all the arithmetic, whoever asked for it: OpenMP keeps a team of helpers for every thread that
+    calls it, and with a second team in the process every run takes a third longer (measured on two cores)."""
 
     def __init__(self, default: str) -> None:
         self.default = default
         self._loaded: OrderedDict[str, Engine] = OrderedDict()
         self._seconds: dict[str, float] = {}
-        self._lock = threading.Lock()  # guards the two tables; never held while a model is read
+        self._lock = threading.Lock()  # guards the two tables and the count of runs; never held while a model is read
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._reading: dict[str, threading.Lock] = {}
+        self._runs = 0
+        self._arithmetic = ThreadPoolExecutor(1, "arithmetic")
 
     def start(self) -> None:
         """Read the default model in the background; the page can be up meanwhile."""
@@ -40,6 +48,7 @@ class Engines:
         self._closing.set()
         if self._thread is not None:
             self._thread.join(30)
+        self._arithmetic.shutdown(wait=False, cancel_futures=True)
 
     def _warm_up(self) -> None:
         """Read the model and draw one picture: the first run of a process is slow, and not a visitor's."""
@@ -49,7 +58,7 @@ class Engines:
             return  # the first visitor's request gives the sentence
         if zero.active():
             return
-        for frame in engine.run(EditRequest(seed=0)):
+        for frame in self.run(engine, EditRequest(seed=0)):
             if self._closing.is_set():
                 return
             if frame.result is not None:
@@ -67,13 +76,35 @@ class Engines:
             with self._lock:
                 engine = self._loaded.get(name)
             if engine is None:
-                engine = Engine.load(name)
+                with ThreadPoolExecutor(1) as own:  # ends with its helpers; runs go on meanwhile
+                    engine = own.submit(Engine.load, name).result()
             with self._lock:
                 self._loaded[name] = engine
                 self._loaded.move_to_end(name)
                 while len(self._loaded) > KEPT:
                     self._loaded.popitem(last=False)
         return engine
+
+    def compute(self, work: Callable[[], T]) -> T:
+        """What `work` gives, done by the thread that does the arithmetic. Inside of a function that a Space lends its
+        GPU to, which is a process of its own, by this one."""
+        return work() if zero.active() else self._arithmetic.submit(work).result()
+
+    def run(self, engine: Engine, request: EditRequest) -> Iterator[Frame]:
+        """The frames of `engine.run`. Visitors take turns, a scale each."""
+        frames = engine.run(request)
+        with self._lock:
+            self._runs += 1
+        try:
+            while (frame := self.compute(lambda: next(frames, None))) is not None:
+                yield frame
+        finally:
+            with self._lock:
+                self._runs -= 1
+
+    def prepare(self, engine: Engine, request: EditRequest) -> bool:
+        """Encode ahead what `run` will need first; False where somebody's run would have to wait for it."""
+        return not self._runs and self.compute(lambda: engine.prepare(request))
 
     def note(self, name: str, seconds: float) -> None:
         """Remember how long one picture took on this machine; the page tells the next visitor."""

@@ -130,7 +130,8 @@ class Handlers:
             if not path or form.mode == "generate" or self.engines.missing(form.model) or zero.active():
                 return False
             engine = self.engines.get(form.model)
-            return engine.prepare(build_request(engine, self._picture(path, form.mode), mask_url, form, form.mode))
+            request = build_request(engine, self._picture(path, form.mode), mask_url, form, form.mode)
+            return self.engines.prepare(engine, request)
         except ValueError:
             return False
         except Exception:
@@ -180,7 +181,7 @@ class Handlers:
         frames: list[list[str]] = []
         focus = canvas.focus(request.mask)
         try:
-            for frame in engine.run(request):
+            for frame in self.engines.run(engine, request):
                 if frame.scale == 1:
                     stage.thumbs, frames = [], []
                 stage.pictures = [canvas.data_uri(picture, 84) for picture in frame.previews]
