@@ -81,6 +81,10 @@ class Engine:
             self.tokenizer.fold()
             if precision.packing_pays(self.transformer.dtype):
                 self.transformer.pack()
+                # what is left lets go of the file, which else stays mapped beside the packed copies
+                for module in (self.transformer, self.tokenizer):
+                    for parameter in module.parameters():
+                        parameter.data = parameter.data.clone()
 
     def _settle(self) -> None:
         """The memory layout that pays for a large decoder here."""
