@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 from test_parity import GOLDEN
 
-from var_core import editing
+from var_core import compositing, editing
 
 settings.register_profile("steady", derandomize=True, deadline=None, max_examples=40)
 settings.load_profile("steady")
@@ -36,7 +36,7 @@ def painted(draw) -> tuple[tuple[int, int], Image.Image]:
 @given(painted(), st.integers(0, 40))
 def test_alpha_is_opaque_inside_and_nothing_beyond_the_fade(case, feather: int) -> None:
     _, mask = case
-    alpha = np.asarray(editing.composite_alpha(mask, feather))
+    alpha = np.asarray(compositing.composite_alpha(mask, feather))
     inside = np.asarray(mask) > 0
     assert (alpha[inside] == 255).all()
     distance = torch.from_numpy(inside.astype(np.float32))[None, None]
@@ -50,12 +50,12 @@ def test_alpha_is_opaque_inside_and_nothing_beyond_the_fade(case, feather: int) 
 def test_outside_the_alpha_bytes_stay(case, feather: int, resolution: int, context: float) -> None:
     size, mask = case
     picture = scenery(*size)
-    alpha = editing.composite_alpha(mask, feather)
+    alpha = compositing.composite_alpha(mask, feather)
     out = picture
     for window in editing.plan_windows(mask, resolution, context):
         side = window.box[2] - window.box[0]
         patch = Image.new("RGB", (side, side), (255, 0, 255))
-        out = editing.composite(out, patch, window.box, alpha.crop(window.box))
+        out = compositing.composite(out, patch, window.box, alpha.crop(window.box))
     same = np.asarray(alpha) == 0
     assert np.array_equal(np.asarray(out)[same], np.asarray(picture)[same])
     opaque = np.asarray(mask) > 0
@@ -84,10 +84,10 @@ def test_an_identity_model_moves_nothing(case, context: float) -> None:
     """Crop at native size, paste back: not a byte differs."""
     size, mask = case
     picture, out = scenery(*size), scenery(*size)
-    alpha = editing.composite_alpha(mask, 7)
+    alpha = compositing.composite_alpha(mask, 7)
     for window in editing.plan_windows(mask, 16, context):
         side = window.box[2] - window.box[0]
-        out = editing.composite(out, editing.crop(picture, window.box, side), window.box, alpha.crop(window.box))
+        out = compositing.composite(out, editing.crop(picture, window.box, side), window.box, alpha.crop(window.box))
     assert out.tobytes() == picture.tobytes()
 
 
@@ -190,20 +190,31 @@ def test_filling_hides_what_was_there(method: str) -> None:
     assert np.array_equal(np.asarray(filled[0])[outside], np.asarray(first)[outside])
 
 
-def test_colour_match_mends_a_cast_and_is_limited() -> None:
+def test_a_patch_is_matched_to_its_surroundings() -> None:
     picture = scenery(64, 64)
-    known = Image.new("L", (64, 64), 255)
-    known.paste(0, (20, 20, 44, 44))
-    shifted = np.asarray(picture).astype(int) + np.array([12, -8, 5])
-    cast = Image.fromarray(shifted.clip(0, 255).astype(np.uint8))
-    fixed = np.asarray(editing.apply_tone(cast, editing.measure_tone(cast, picture, known))).astype(int)
-    assert np.abs(fixed - np.asarray(picture)).mean() < 1
-    white = Image.new("RGB", (64, 64), "white")
-    pulled = np.asarray(editing.apply_tone(white, editing.measure_tone(white, Image.new("RGB", (64, 64)), known)))
-    assert pulled.min() >= 255 - 0.15 * 255 - 1
-    nothing = Image.new("L", (64, 64))
-    unmoved = editing.apply_tone(cast, editing.measure_tone(cast, picture, nothing))
-    assert unmoved.tobytes() == cast.tobytes()
+    painted = Image.new("L", (64, 64))
+    painted.paste(255, (20, 20, 44, 64))  # down to the picture's edge
+    real = np.asarray(picture).astype(int)
+    slope = np.linspace(-20, 20, 64)[None, :, None] * np.array([1, -0.5, 0.3])
+    cast = Image.fromarray((real + slope).round().clip(0, 255).astype(np.uint8))
+    matched = np.asarray(compositing.match_surroundings(cast, picture, painted)).astype(int)
+    known = np.asarray(painted) == 0
+    assert np.array_equal(matched[known], real[known])
+    assert np.abs(matched - real).max() <= 3  # a cast that changes evenly is undone inside too, but for rounding
+    assert compositing.match_surroundings(picture, picture, painted).tobytes() == picture.tobytes()
+    nothing_known = Image.new("L", (64, 64), 255)
+    assert compositing.match_surroundings(cast, picture, nothing_known).tobytes() == cast.tobytes()
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 99))
+def test_what_is_filled_smoothly_stays_between_what_is_known(height: int, width: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.uniform(-50, 50, (height, width, 3)).astype(np.float32)
+    known = rng.random((height, width)) < rng.random()
+    filled = compositing.fill_smoothly(values, known)
+    assert filled.shape == values.shape and np.array_equal(filled[known], values[known])
+    low, high = (values[known].min(axis=0), values[known].max(axis=0)) if known.any() else (np.zeros(3), np.zeros(3))
+    assert (filled >= low - 1e-3).all() and (filled <= high + 1e-3).all()
 
 
 def test_crops_repeat_the_edge_where_they_stick_out() -> None:
@@ -217,12 +228,12 @@ def test_crops_repeat_the_edge_where_they_stick_out() -> None:
 def test_the_boundary_score_sees_a_seam() -> None:
     picture = scenery(120, 90)
     alpha = rectangle((120, 90), (30, 20, 70, 60))
-    assert editing.boundary_score(picture, alpha) == pytest.approx(1, abs=0.15)
+    assert compositing.boundary_score(picture, alpha) == pytest.approx(1, abs=0.15)
     brighter = Image.eval(picture, lambda value: min(value + 40, 255))
     pasted = Image.composite(brighter, picture, alpha)
-    assert editing.boundary_score(pasted, alpha) > 2
-    faded = Image.composite(brighter, picture, editing.composite_alpha(alpha, 12))
-    assert 1 < editing.boundary_score(faded, alpha) < editing.boundary_score(pasted, alpha)
+    assert compositing.boundary_score(pasted, alpha) > 2
+    faded = Image.composite(brighter, picture, compositing.composite_alpha(alpha, 12))
+    assert 1 < compositing.boundary_score(faded, alpha) < compositing.boundary_score(pasted, alpha)
     for box in ((0, 0, 120, 90), (0, 0, 1, 1), (119, 89, 120, 90)):
-        assert 0.3 < editing.boundary_score(picture, rectangle((120, 90), box)) < 3
-    assert editing.boundary_score(picture, Image.new("L", (120, 90))) == 1
+        assert 0.3 < compositing.boundary_score(picture, rectangle((120, 90), box)) < 3
+    assert compositing.boundary_score(picture, Image.new("L", (120, 90))) == 1

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from .request import Fill, Tone
+from .request import Fill
 
 Box = tuple[int, int, int, int]
 _LABEL_SIDE = 512  # connected regions are found on a copy of at most this side
@@ -270,102 +270,3 @@ def plan_outpaint(
 def _stops(first: int, last: int, stride: int) -> list[int]:
     """Window positions from 0 to `last`, at most `stride` apart, both ends included."""
     return sorted({0, last, *range(min(first, last), last, stride)})
-
-
-# compositing
-
-
-def boundary_score(picture: Image.Image, alpha: Image.Image) -> float:
-    """How much neighbours differ over the border of the opaque part, relative to neighbours just inside and just
-    outside of it: about 1 where no seam shows, more where one does. 1 where there is no border."""
-    bounds = alpha.getbbox()
-    if bounds is None:
-        return 1.0
-    near = (max(bounds[0] - 4, 0), max(bounds[1] - 4, 0), bounds[2] + 4, bounds[3] + 4)
-    near = (*near[:2], min(near[2], picture.width), min(near[3], picture.height))
-    values = np.asarray(picture.crop(near).convert("L"), dtype=np.float32)
-    opaque = np.asarray(alpha.crop(near)) == 255
-    jumps, beside = [], []
-    for axis in (0, 1):
-        difference = np.abs(np.diff(values, axis=axis))
-        crossing = np.diff(opaque.astype(np.int8), axis=axis) != 0
-        jumps.append(difference[crossing])
-        for shift in (-2, 2):  # away from the border, and never around the picture's edge
-            moved = np.roll(crossing, shift, axis=axis)
-            index = slice(shift, None) if shift < 0 else slice(0, shift)
-            moved[index if axis == 0 else (slice(None), index)] = False
-            beside.append(difference[moved & ~crossing])
-    over, usual = np.concatenate(jumps), np.concatenate(beside)
-    if not len(over) or not len(usual):
-        return 1.0
-    return float((over.mean() + 1) / (usual.mean() + 1))  # one grey level: flat parts have no seam worth a number
-
-
-def usual_feather(mask: Image.Image) -> int:
-    """Width of the fade, in pixels, for what is painted: a 25th of its extent."""
-    left, top, right, bottom = mask.getbbox() or (0, 0, 1, 1)
-    return max(2, round(0.04 * max(right - left, bottom - top)))
-
-
-def composite_alpha(mask: Image.Image, feather: int) -> Image.Image:
-    """255 on painted pixels, fading over `feather` pixels outside them to exactly 0."""
-    painted = np.asarray(mask.convert("L")) > 127
-    out = np.zeros(painted.shape, dtype=np.uint8)
-    out[painted] = 255
-    bounds = mask.getbbox()
-    if feather <= 0 or bounds is None:
-        return Image.fromarray(out)
-    left, top = max(bounds[0] - feather - 1, 0), max(bounds[1] - feather - 1, 0)
-    view = (slice(top, bounds[3] + feather + 1), slice(left, bounds[2] + feather + 1))
-    distance = cv2.distanceTransform((~painted[view]).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    fade = np.clip(1 - distance / (feather + 1), 0, 1)
-    fade = fade * fade * (3 - 2 * fade)  # smoothstep: no visible edge at either end
-    alpha = np.floor(fade * 255).astype(np.uint8)
-    alpha[distance > feather] = 0
-    out[view] = np.where(painted[view], 255, alpha)
-    return Image.fromarray(out)
-
-
-def window_alpha(window: Window, alpha: Image.Image, feather: int) -> Image.Image:
-    """The composite mask of one window, its box's size: its own pixels and their fade, never beyond `alpha`, the
-    mask of the whole picture. So a later window leaves what an earlier one made, but for the fade."""
-    left, top, right, bottom = window.box
-    limit = np.asarray(alpha.crop((left, top, right, bottom)))
-    return Image.fromarray(np.minimum(np.asarray(composite_alpha(window.mask, feather)), limit))
-
-
-def measure_tone(generated: Image.Image, original: Image.Image, known: Image.Image, limit: float = 0.15) -> Tone:
-    """Gain and bias per channel that bring the generated picture to the original where `known` is 255.
-
-    Gains stay within 1 +- limit, biases within +- limit * 255; without known pixels nothing changes.
-    """
-    where = np.asarray(known.convert("L")) > 127
-    if where.sum() < 64:
-        return (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
-    made, real = np.asarray(generated, dtype=np.float32), np.asarray(original, dtype=np.float32)
-    inside, outside = made[where], real[where]
-    spread = inside.std(axis=0)
-    gain = np.where(spread > 1, outside.std(axis=0) / np.maximum(spread, 1), 1).clip(1 - limit, 1 + limit)
-    bias = (outside.mean(axis=0) - gain * inside.mean(axis=0)).clip(-limit * 255, limit * 255)
-    red, green, blue = (float(value) for value in gain)
-    return (red, green, blue), (float(bias[0]), float(bias[1]), float(bias[2]))
-
-
-def apply_tone(picture: Image.Image, tone: Tone) -> Image.Image:
-    """The picture with a gain and a bias per channel."""
-    gain, bias = (np.array(part, dtype=np.float32) for part in tone)
-    return Image.fromarray((np.asarray(picture, dtype=np.float32) * gain + bias).round().clip(0, 255).astype(np.uint8))
-
-
-def composite(picture: Image.Image, patch: Image.Image, box: Box, alpha: Image.Image) -> Image.Image:
-    """Blend `patch` (the size of `box`) over a copy of the picture; where `alpha` (same size) is 0 bytes stay."""
-    left, top, right, bottom = box
-    inner = (max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height))
-    local = (inner[0] - left, inner[1] - top, inner[2] - left, inner[3] - top)
-    below = np.asarray(picture.crop(inner), dtype=np.float32)
-    above = np.asarray(patch.crop(local), dtype=np.float32)
-    weight = np.asarray(alpha.crop(local), dtype=np.float32)[..., None] / 255
-    blended = Image.fromarray((below + (above - below) * weight).round().astype(np.uint8))
-    out = picture.copy()
-    out.paste(blended, inner[:2])
-    return out

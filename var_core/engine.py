@@ -12,21 +12,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from . import editing, precision, recipe
+from . import compositing, editing, precision, recipe
 from .checkpoints import Model
 from .encoding import Encoder
 from .graphs import StepGraphs
 from .guess import ClassGuess
 from .images import save_png, to_pictures
-from .jobs import Job, fit_mask, plan
+from .jobs import Job, Start, fit_mask, plan
 from .memory import keep_freed_memory
 from .prefixes import Prefixes
 from .preview import LinearDecoder, View, preview, small
 from .registry import find_model, open_model
-from .request import EditRequest, Frame, Pass, Result, Tone
+from .request import EditRequest, Frame, Pass, Result
 from .sampler import Known, SampleOptions, ScaleStep, sample
 
 _EDIT_FLOOR = 0.5  # a class edit: guidance that only grows comes too late for shape and colour
@@ -46,6 +46,7 @@ class Engine:
         self.guess = ClassGuess(self.tokenizer, self.transformer)
         self.graphs = StepGraphs(self.transformer) if self.device.type == "cuda" else None
         self._settle()
+        self._last: tuple[EditRequest | None, Job | None] = None, None
         self._lock = threading.Lock()
 
     @classmethod
@@ -71,6 +72,7 @@ class Engine:
         self.encoder.forget()
         self.prefixes.forget()
         self.guess.forget()
+        self._last = None, None
         self.graphs = StepGraphs(self.transformer) if self.graphs is not None else None
         self._settle()
 
@@ -172,18 +174,46 @@ class Engine:
         It changes no result: the same pixels encoded again give the same numbers."""
         if request.task in ("generate", "branch"):
             return True
-        job = plan(request, self.resolution)
+        job = self._plan(request)
         ahead = job.windows[:1] if request.task == "outpaint" else job.windows  # later ones see earlier ones' pixels
         for window in ahead:
             if not self._lock.acquire(blocking=False):
                 return False
             try:
-                known = self._known(request, job.pictures, window, None)
-                if window is not None:
-                    self._guess(request, known)
+                self._start(request, job, window, None)
             finally:
                 self._lock.release()
         return True
+
+    def _plan(self, request: EditRequest) -> Job:
+        """The job of a request, its first window's start included where the last request differed in chance alone."""
+        alike = replace(
+            request, seed=None, candidates=1, guidance=None, top_k=None, top_p=None, smooth=False, stop_scale=None
+        )
+        last, job = self._last
+        if job is None or last != alike:
+            job = plan(alike, self.resolution)
+            self._last = alike, job
+        return replace(job, pictures=job.pictures * request.candidates, notices=list(job.notices))
+
+    def _start(
+        self, request: EditRequest, job: Job, window: editing.Window | None, prefix: list[Tensor] | None
+    ) -> Start:
+        """What a window's run begins with. Under the lock."""
+        first = window is job.windows[0] and prefix is None
+        if first and job.started:
+            return job.started[0]
+        alpha = None
+        if window is not None and job.alpha is not None:
+            alpha = compositing.window_alpha(window, job.alpha, job.feather)
+        known = self._known(request, job.pictures, window, prefix)
+        guessed = self._guess(request, known) if window is not None else None
+        distinct = job.pictures[:1] if window is job.windows[0] else job.pictures
+        view = View.of(distinct, window.box if window is not None else None, alpha)
+        start = Start(alpha, view, known, guessed)
+        if first:
+            job.started.append(start)
+        return start
 
     def run(self, request: EditRequest) -> Iterator[Frame]:
         """Do the job, yielding a frame for every scale of every window. The same request gives the same bytes."""
@@ -198,29 +228,27 @@ class Engine:
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
         label = self.label_index(spec.label)
         own = self.options(spec if request.guidance is None else replace(spec, guidance=request.guidance))
-        job = plan(spec, self.resolution)
+        job = self._plan(spec)
         source = job.pictures[0] if job.alpha is not None else None
+        waiting: Image.Image | None = None
         done: list[Pass] = []
         timeline: list[Image.Image] = []
         likelihood = np.zeros(request.candidates)
         count = len(self.sides) if request.stop_scale is None else min(request.stop_scale, len(self.sides))
         last_scale = count - 1
         for number, window in enumerate(job.windows):
-            alpha = None
-            if window is not None and job.alpha is not None:
-                alpha = editing.window_alpha(window, job.alpha, job.feather)
-            view = View.of(job.pictures, window.box if window is not None else None, alpha)
             prefix = (
                 [t[request.base_index : request.base_index + 1] for t in base_tokens[number]] if base_tokens else None
             )
             with self._lock:
-                known = self._known(spec, job.pictures, window, prefix)
-                guessed = self._guess(spec, known) if window is not None else None
-            if guessed is not None:
-                job.notices.append(f"Drawn as {self.class_names[guessed]}, by the surroundings: or choose a class.")
-            drawn = label if guessed is None else guessed
+                start = self._start(spec, job, window, prefix)
+            alpha, view = start.alpha, start.view
+            if start.label is not None:
+                named = self.class_names[start.label]
+                job.notices.append(f"Drawn as {named}, by the surroundings: or choose a class.")
+            drawn = label if start.label is None else start.label
             first = seed + 104_729 * number
-            steps = self._steps(spec.start_scale, request.candidates, own, drawn, first, known, count)
+            steps = self._steps(spec.start_scale, request.candidates, own, drawn, first, start.known, count)
             tokens: list[Tensor] = []
             while True:
                 with self._lock:
@@ -238,9 +266,15 @@ class Engine:
                     likelihood += step.log_likelihood.float().cpu().numpy()
                 patches = to_pictures(pixels)
                 if final:
-                    tones = self._paste(spec, job, window, alpha, patches)
+                    if window is not None and alpha is not None:
+                        if waiting is None and spec.color_match and job.alpha is not None:
+                            waiting = compositing.opaque(job.alpha)
+                        pairs = zip(job.pictures, patches, strict=True)
+                        job.pictures[:] = [compositing.paste(*pair, window.box, alpha, waiting) for pair in pairs]
+                        if waiting is not None:
+                            waiting.paste(0, window.box[:2], compositing.opaque(alpha))
                     mixed = step.canvas.cpu() if step.mixed else None
-                    done.append(Pass(tokens, mixed, window.box if window is not None else None, alpha, tones))
+                    done.append(Pass(tokens, mixed, window.box if window is not None else None, alpha))
                 shown = [small(p) for p in job.pictures] if final and window is not None else view.show(patches)
                 if number == len(job.windows) - 1:
                     timeline.append(shown[0])
@@ -259,7 +293,7 @@ class Engine:
                         previews=timeline,
                         seconds=seconds,
                         likelihood=tuple(likelihood),
-                        seams=tuple(editing.boundary_score(p, job.alpha) for p in images) if job.alpha else (),
+                        seams=tuple(compositing.boundary_score(p, job.alpha) for p in images) if job.alpha else (),
                     )
                 yield Frame(step.k + 1, count, number + 1, len(job.windows), shown, seconds, seed, result)
 
@@ -273,13 +307,19 @@ class Engine:
         if again.model != self.name:
             raise ValueError(f"this picture was made with {again.model}, but {self.name} is loaded: load that model")
         picture = again.picture
+        waiting = Image.new("L", picture.size) if again.settings["color_match"] else None
+        for done in again.passes:
+            if waiting is not None and done.box is not None and done.alpha is not None:
+                waiting.paste(255, done.box[:2], compositing.opaque(done.alpha))
         for done in again.passes:
             with self._lock:
                 patch = to_pictures(self.redraw(done.tokens, done.canvas))[0]
             if done.box is None or done.alpha is None:
                 picture = patch
             else:
-                picture = _blend(picture, patch, done.box, done.alpha, done.tones[0])
+                picture = compositing.paste(picture, patch, done.box, done.alpha, waiting)
+                if waiting is not None:
+                    waiting.paste(0, done.box[:2], compositing.opaque(done.alpha))
         return picture
 
     @torch.inference_mode()
@@ -383,32 +423,3 @@ class Engine:
             prefixes=self.prefixes,
             graphs=self.graphs,
         )
-
-    def _paste(
-        self,
-        request: EditRequest,
-        job: Job,
-        window: editing.Window | None,
-        alpha: Image.Image | None,
-        patches: list[Image.Image],
-    ) -> tuple[Tone, ...]:
-        """Blend each candidate's patch into its picture; pixels where the alpha is 0 stay as they are."""
-        if window is None or alpha is None:
-            return ()
-        side = window.box[2] - window.box[0]
-        tones = []
-        for i, patch in enumerate(patches):
-            tone: Tone = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-            if request.color_match:
-                original = editing.crop(job.pictures[i], window.box, self.resolution)
-                known = window.mask.resize(patch.size, Image.Resampling.BOX)
-                tone = editing.measure_tone(patch, original, ImageOps.invert(editing.binary(known, above=0)))
-            job.pictures[i] = _blend(job.pictures[i], patch, window.box, alpha, tone)
-            tones.append(tone)
-        assert alpha.size == (side, side)
-        return tuple(tones)
-
-
-def _blend(picture: Image.Image, patch: Image.Image, box: editing.Box, alpha: Image.Image, tone: Tone) -> Image.Image:
-    patch = editing.apply_tone(patch, tone).resize(alpha.size, Image.Resampling.LANCZOS)
-    return editing.composite(picture, patch, box, alpha)

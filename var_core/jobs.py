@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from . import editing
+from . import compositing, editing
+from .preview import View
 from .request import EditRequest
+from .sampler import Known
 
 
 @dataclass
@@ -19,6 +21,18 @@ class Job:
     alpha: Image.Image | None
     feather: int = 0
     notices: list[str] = field(default_factory=list)
+    started: list[Start] = field(default_factory=list)  # of the first window, once it is known
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the run of one window begins with: its composite mask and display geometry, what is known of its picture,
+    and the class that was guessed, if one was."""
+
+    alpha: Image.Image | None
+    view: View
+    known: Known | None
+    label: int | None
 
 
 def plan(request: EditRequest, resolution: int) -> Job:
@@ -42,8 +56,8 @@ def plan(request: EditRequest, resolution: int) -> Job:
         assert request.mask is not None
         canvas, mask = picture, fit_mask(request.mask, picture.size)
         windows = editing.plan_windows(mask, resolution, request.context)
-    feather = editing.usual_feather(mask) if request.feather is None else request.feather
-    return Job([canvas for _ in many], list(windows), editing.composite_alpha(mask, feather), feather)
+    feather = compositing.usual_feather(mask) if request.feather is None else request.feather
+    return Job([canvas for _ in many], list(windows), compositing.composite_alpha(mask, feather), feather)
 
 
 def fit_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:

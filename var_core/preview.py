@@ -125,7 +125,8 @@ class View:
             return patches
         left, top, right, bottom = self.box
         out = []
-        for base, patch in zip(self.bases, patches, strict=True):
+        bases = self.bases * len(patches) if len(self.bases) == 1 else self.bases  # one picture, several candidates
+        for base, patch in zip(bases, patches, strict=True):
             picture = base.copy()
             scaled = patch.resize((right - left, bottom - top), Image.Resampling.BILINEAR)
             picture.paste(scaled, (left, top), self.alpha)

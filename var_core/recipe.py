@@ -21,7 +21,7 @@ from torch import Tensor
 from .request import Pass, Result
 
 KEY = "var-editor"
-VERSION = 1
+VERSION = 2
 _LONGEST = 32 * 2**20  # characters of a recipe that are read
 FIELDS = (
     "task", "label", "guidance", "top_k", "top_p", "smooth", "start_scale", "stop_scale", "method", "context",
@@ -57,7 +57,7 @@ def _picture(text: str, mode: str) -> Image.Image:
 
 
 def _under_fade(result: Result) -> tuple[Image.Image, tuple[int, int]] | None:
-    """The source's pixels under the fades of all windows, black elsewhere, cut to their bounds."""
+    """The source's pixels (RGBA) under the fades of all windows, opaque there, cut to their bounds."""
     if result.source is None or result.alpha is None:
         return None
     alpha = np.asarray(result.alpha)
@@ -66,9 +66,9 @@ def _under_fade(result: Result) -> tuple[Image.Image, tuple[int, int]] | None:
         return None
     ys, xs = np.nonzero(fade.any(axis=1))[0], np.nonzero(fade.any(axis=0))[0]
     left, top, right, bottom = int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1
-    pixels = np.asarray(result.source.crop((left, top, right, bottom)))
-    kept = np.where(fade[top:bottom, left:right, None], pixels, 0).astype(np.uint8)
-    return Image.fromarray(kept), (left, top)
+    where = fade[top:bottom, left:right, None]
+    pixels = np.where(where, np.asarray(result.source.crop((left, top, right, bottom))), 0)
+    return Image.fromarray(np.dstack((pixels, where * 255)).astype(np.uint8)), (left, top)
 
 
 def write(result: Result, index: int, model: str) -> str:
@@ -83,7 +83,7 @@ def write(result: Result, index: int, model: str) -> str:
             entry["canvas"] = _text(done.canvas[index].float().numpy().astype("<f4").tobytes())
             entry["shape"] = list(done.canvas.shape[1:])
         if done.alpha is not None:
-            entry |= {"alpha": _png(done.alpha), "tone": done.tones[index]}
+            entry["alpha"] = _png(done.alpha)
         passes.append(entry)
     settings = {name: getattr(result.request, name) for name in FIELDS}
     document: dict[str, Any] = {
@@ -123,9 +123,8 @@ def _parse(document: dict[str, Any], picture: Image.Image) -> Recipe:
         raise ValueError("another version")
     fade = document.get("fade")
     if fade is not None:
-        pixels = _picture(fade["pixels"], "RGB")
-        where = Image.fromarray((np.asarray(pixels).max(axis=2) > 0).astype(np.uint8) * 255)
-        picture.paste(pixels, tuple(fade["at"]), where)
+        pixels = _picture(fade["pixels"], "RGBA")
+        picture.paste(pixels, tuple(fade["at"]), pixels)
     passes = []
     for entry in document["passes"]:
         tokens = [_tokens(part) for part in entry["tokens"]]
@@ -134,9 +133,8 @@ def _parse(document: dict[str, Any], picture: Image.Image) -> Recipe:
             values = np.frombuffer(base64.b64decode(entry["canvas"]), dtype="<f4").reshape(entry["shape"])
             canvas = torch.from_numpy(values.copy())[None]
         alpha = _picture(entry["alpha"], "L") if "alpha" in entry else None
-        tones = ((tuple(entry["tone"][0]), tuple(entry["tone"][1])),) if "tone" in entry else ()
         box = tuple(entry["box"]) if entry["box"] is not None else None
-        passes.append(Pass(tokens, canvas, box, alpha, tones))
+        passes.append(Pass(tokens, canvas, box, alpha))
     settings = {name: document["settings"][name] for name in FIELDS}
     return Recipe(document["model"], document["seed"], document["candidate"], settings, passes, picture)
 

@@ -11,7 +11,6 @@ from torch import Tensor
 Task = Literal["generate", "inpaint", "edit", "outpaint", "vary", "branch"]
 Method = Literal["evidence", "requantize", "official"]
 Fill = Literal["telea", "navier-stokes", "mean", "none"]
-Tone = tuple[tuple[float, float, float], tuple[float, float, float]]  # gain, bias per channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,14 +95,13 @@ class EditRequest:
 @dataclass(frozen=True)
 class Pass:
     """What one window did, enough to do it again without sampling. `tokens[k]` is (candidates, l); `canvas`
-    (candidates, c, h, w) only where codes were mixed and tokens do not say it all. `tones` are gain and bias per
-    channel, one pair a candidate. `box` and `alpha` are None where the whole picture is the model's square."""
+    (candidates, c, h, w) only where codes were mixed and tokens do not say it all.
+    `box` and `alpha` are None where the whole picture is the model's square."""
 
     tokens: list[Tensor]
     canvas: Tensor | None = None
     box: tuple[int, int, int, int] | None = None
     alpha: Image.Image | None = None
-    tones: tuple[Tone, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from ..editing import apply_tone
+from ..compositing import match_surroundings
 from ..engine import Engine
 from ..images import save_png, to_pictures
 from ..request import EditRequest, Result
@@ -65,11 +65,14 @@ def complete(
     return np.asarray(result.images[0]), result
 
 
-def _before_paste(engine: Engine, result: Result) -> tuple[np.ndarray, np.ndarray]:
-    """What the model drew in the whole square, and the same with its tones matched, (H, W, 3) uint8."""
+def _before_paste(engine: Engine, result: Result, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the model drew in the whole square, and the same matched to the surroundings, (H, W, 3) uint8."""
     done = result.passes[-1]
     drawn = to_pictures(engine.redraw(done.tokens, done.canvas))[0]
-    return np.asarray(drawn), np.asarray(apply_tone(drawn, done.tones[0]))
+    if not result.request.color_match:
+        return np.asarray(drawn), np.asarray(drawn)
+    assert result.source is not None
+    return np.asarray(drawn), np.asarray(match_surroundings(drawn, result.source, Image.fromarray(mask)))
 
 
 def edit(
@@ -104,11 +107,11 @@ def edit(
             made, hard, known = [], [], []
             pairs = zip(real, masks, strict=True)
             for n, (picture, mask) in enumerate(tqdm(pairs, desc=f"{family} {method}", total=count, leave=False)):
-                own = settings if method == METHODS[0] else {}
+                own = settings if method == METHODS[0] else {"color_match": False}  # as published
                 done, result = complete(engine, picture, mask, method, n, **own)
                 made.append(done)
                 if result is not None:
-                    drawn, matched = _before_paste(engine, result)
+                    drawn, matched = _before_paste(engine, result, mask)
                     error = np.square(drawn.astype(float) - picture)[~mask].mean()
                     known.append(-10 * math.log10(max(error, 1e-9) / 255**2))
                     done = np.where(mask[..., None], matched, picture)
