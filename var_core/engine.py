@@ -17,17 +17,16 @@ from torch import Tensor
 
 from . import compositing, editing, precision, recipe
 from .checkpoints import Model
-from .encoding import Encoder
 from .graphs import StepGraphs
-from .guess import ClassGuess
 from .images import save_png, to_pictures
-from .jobs import Job, Start, fit_mask, plan
+from .jobs import fit_mask
 from .memory import keep_freed_memory
 from .prefixes import Prefixes
-from .preview import LinearDecoder, View, preview, small
+from .preview import LinearDecoder, preview, small
 from .registry import find_model, open_model
 from .request import EditRequest, Frame, Pass, Result
 from .sampler import Known, SampleOptions, ScaleStep, sample
+from .start import Beginnings
 
 _EDIT_FLOOR = 0.5  # a class edit: guidance that only grows comes too late for shape and colour
 
@@ -40,13 +39,11 @@ class Engine:
         self.device = torch.device(device)
         self.tokenizer = model.tokenizer.to(self.device).eval()
         self.transformer = model.transformer.to(self.device).eval()
-        self.encoder = Encoder(self.tokenizer, self.device)
         self.linear = LinearDecoder(self.tokenizer)
         self.prefixes = Prefixes()
-        self.guess = ClassGuess(self.tokenizer, self.transformer)
+        self.beginnings = Beginnings(model, self.linear)
         self.graphs = StepGraphs(self.transformer) if self.device.type == "cuda" else None
         self._settle()
-        self._last: tuple[EditRequest | None, Job | None] = None, None
         self._lock = threading.Lock()
 
     @classmethod
@@ -69,12 +66,14 @@ class Engine:
         Not after `pack`."""
         self.transformer.to(dtype)
         self.tokenizer.set_compute_dtype(dtype)
-        self.encoder.forget()
+        self.forget_pictures()
         self.prefixes.forget()
-        self.guess.forget()
-        self._last = None, None
         self.graphs = StepGraphs(self.transformer) if self.graphs is not None else None
         self._settle()
+
+    def forget_pictures(self) -> None:
+        """The next request is planned, encoded and guessed about as if no picture had been seen before."""
+        self.beginnings.forget()
 
     def pack(self) -> None:
         """Lay the weights out for this machine's CPU, where that pays. The last step: the model can be neither saved
@@ -159,61 +158,25 @@ class Engine:
         windows = editing.plan_windows(fit_mask(mask, size), self.resolution, request.context)
         out = []
         for window in windows:
-            keep = self._keep_maps(window.mask, request)
+            keep = self.beginnings.keep_maps(window.mask, request)
             out.append((window, [~k if i >= request.start_scale else np.zeros_like(k) for i, k in enumerate(keep)]))
         return out
-
-    def _keep_maps(self, mask: Image.Image, request: EditRequest) -> list[np.ndarray]:
-        fraction = editing.known_fraction(mask, self.sides[-1])
-        if request.method == "official":
-            return editing.official_keep((fraction > 0.5).astype(np.float32), self.sides)
-        return editing.keep_maps(fraction, self.sides)
 
     def prepare(self, request: EditRequest) -> bool:
         """Encode now what `run` will need first, if the engine has nothing else to do; False where it was busy.
         It changes no result: the same pixels encoded again give the same numbers."""
         if request.task in ("generate", "branch"):
             return True
-        job = self._plan(request)
+        job = self.beginnings.plan(request)
         ahead = job.windows[:1] if request.task == "outpaint" else job.windows  # later ones see earlier ones' pixels
         for window in ahead:
             if not self._lock.acquire(blocking=False):
                 return False
             try:
-                self._start(request, job, window, None)
+                self.beginnings.start(request, job, window, None)
             finally:
                 self._lock.release()
         return True
-
-    def _plan(self, request: EditRequest) -> Job:
-        """The job of a request, its first window's start included where the last request differed in chance alone."""
-        alike = replace(
-            request, seed=None, candidates=1, guidance=None, top_k=None, top_p=None, smooth=False, stop_scale=None
-        )
-        last, job = self._last
-        if job is None or last != alike:
-            job = plan(alike, self.resolution)
-            self._last = alike, job
-        return replace(job, pictures=job.pictures * request.candidates, notices=list(job.notices))
-
-    def _start(
-        self, request: EditRequest, job: Job, window: editing.Window | None, prefix: list[Tensor] | None
-    ) -> Start:
-        """What a window's run begins with. Under the lock."""
-        first = window is job.windows[0] and prefix is None
-        if first and job.started:
-            return job.started[0]
-        alpha = None
-        if window is not None and job.alpha is not None:
-            alpha = compositing.window_alpha(window, job.alpha, job.feather)
-        known = self._known(request, job.pictures, window, prefix)
-        guessed = self._guess(request, known) if window is not None else None
-        distinct = job.pictures[:1] if window is job.windows[0] else job.pictures
-        view = View.of(distinct, window.box if window is not None else None, alpha)
-        start = Start(alpha, view, known, guessed)
-        if first:
-            job.started.append(start)
-        return start
 
     def run(self, request: EditRequest) -> Iterator[Frame]:
         """Do the job, yielding a frame for every scale of every window. The same request gives the same bytes."""
@@ -228,7 +191,7 @@ class Engine:
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
         label = self.label_index(spec.label)
         own = self.options(spec if request.guidance is None else replace(spec, guidance=request.guidance))
-        job = self._plan(spec)
+        job = self.beginnings.plan(spec)
         source = job.pictures[0] if job.alpha is not None else None
         waiting: Image.Image | None = None
         done: list[Pass] = []
@@ -241,7 +204,7 @@ class Engine:
                 [t[request.base_index : request.base_index + 1] for t in base_tokens[number]] if base_tokens else None
             )
             with self._lock:
-                start = self._start(spec, job, window, prefix)
+                start = self.beginnings.start(spec, job, window, prefix)
             alpha, view = start.alpha, start.view
             if start.label is not None:
                 named = self.class_names[start.label]
@@ -358,54 +321,6 @@ class Engine:
         if request.label is not None:
             spec = replace(spec, label=request.label)
         return spec, base.tokens
-
-    def _known(
-        self,
-        request: EditRequest,
-        pictures: list[Image.Image],
-        window: editing.Window | None,
-        prefix: list[Tensor] | None,
-    ) -> Known | None:
-        """Encode the crop with its hole filled, and say what is kept at every scale."""
-        start = request.start_scale
-        if request.image is None or request.task == "generate":
-            if prefix is None or start == 0:
-                return None
-            keep = [torch.full((side * side,), k < start, device=self.device) for k, side in enumerate(self.sides)]
-            return Known([t.to(self.device) for t in prefix], keep)
-        distinct = pictures if any(p is not pictures[0] for p in pictures) else pictures[:1]
-        if window is None:
-            crops, mask = distinct, Image.new("L", (self.resolution, self.resolution), 255)
-        else:
-            crops = [editing.crop(p, window.box, self.resolution) for p in distinct]
-            mask = window.mask.resize((self.resolution, self.resolution), Image.Resampling.BOX)
-            if start == 0 or prefix is not None:  # nothing may leak from under the mask
-                hole = editing.binary(mask, above=0)
-                crops = [editing.fill_hole(c, hole, request.fill) for c in crops]
-        features, tokens = self.encoder(crops)
-        self.linear.learn(features[:1], self.encoder.pixels(crops[:1]))
-        keep_maps = self._keep_maps(mask, request)
-        keep = [torch.from_numpy(np.ascontiguousarray(k)).flatten().to(self.device) for k in keep_maps]
-        for k in range(start):
-            keep[k] = torch.ones_like(keep[k])
-        if prefix is not None:
-            tokens = [p.to(self.device) for p in prefix[:start]] + tokens[start:]
-        fraction = torch.from_numpy(editing.known_fraction(mask, self.sides[-1])).to(self.device)
-        method = "tokens" if request.method == "official" else request.method
-        evidence = request.evidence
-        if evidence is None:
-            name, usual = ("edit_evidence", 1.0) if request.task == "edit" else ("evidence", 10.0)
-            evidence = self.model.card.get("sampling", {}).get(name, usual)
-        return Known(tokens, keep, method, features, fraction, evidence)
-
-    def _guess(self, request: EditRequest, known: Known | None) -> int | None:
-        """The class to draw where none was asked for; None where none is guessed."""
-        wanted = request.guess and request.label is None and request.method == "evidence"
-        if not wanted or not self.guess.possible or known is None or known.features is None or known.fraction is None:
-            return None
-        if not bool((known.fraction > 0).any()):
-            return None
-        return self.guess(self.tokenizer.quantize(known.features[:1])[0], known.fraction)
 
     def _steps(
         self, start: int, many: int, options: SampleOptions, label: int, seed: int, known: Known | None, count: int

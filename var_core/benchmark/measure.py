@@ -39,7 +39,7 @@ _PARTS = {
     "preview": (("preview.py", "preview"), ("preview.py", "learn"), ("preview.py", "show")),
     "decode": (("engine.py", "_final"),),
     "encode": (("encoding.py", "_encode"),),
-    "composite": (("engine.py", "_paste"),),
+    "composite": (("compositing.py", "paste"),),
 }
 
 
@@ -104,7 +104,7 @@ def _timed(
     engine: Engine, request: EditRequest, encoded: bool = False, remembered: bool = True
 ) -> tuple[float, list[float], Result]:
     if not encoded:
-        engine.encoder.forget()
+        engine.forget_pictures()
     if not remembered:
         engine.prefixes.forget()
     began, marks = time.perf_counter(), []
@@ -144,7 +144,7 @@ class _Reference:
         self.picture, self.keep = None, None
         if request.task == "inpaint":
             assert request.image is not None and request.mask is not None
-            self.picture = engine.encoder.pixels([request.image])
+            self.picture = engine.beginnings.encoder.pixels([request.image])
             fraction = editing.known_fraction(request.mask, engine.sides[-1])
             self.keep = editing.official_keep((fraction > 0.5).astype(np.float32), engine.sides)
 
