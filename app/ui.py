@@ -288,7 +288,7 @@ def _advanced_controls() -> dict[str, Any]:
             elem_classes=["for-inpaint", "for-edit", "for-outpaint"],
         )  # fmt: skip
         made["color_match"] = gr.Checkbox(
-            True, label="Match colours", info="Fit brightness and colour to what surrounds the paint.",
+            True, label="Match colours", info="Join light and colour to what surrounds the paint, without a seam.",
             elem_classes=["for-inpaint", "for-edit", "for-outpaint"],
         )  # fmt: skip
         made["sketch"] = gr.Checkbox(
