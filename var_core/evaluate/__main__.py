@@ -5,7 +5,7 @@ reconstruct  PSNR and SSIM of encode-decode over centre squares, by the first wo
 likelihood   cross-entropy in nats and accuracy per scale of the transformer on the pictures' true tokens
 generate     samples of the validation pictures' classes: class accuracy, Frechet and kernel distances beside those of
              real halves, memorisation; --out writes samples above their nearest training pictures
-edit         four families of masks, ours against the published rule and OpenCV: distances, seams, class edits
+edit         five families of masks, ours against the published rule and OpenCV: distances, seams, class edits
 order        whether the likelihood or the boundary score of a candidate tells which one is good
 samples      a sheet of uncurated samples, classes in order, seeds 0, 1, ..., the model's own sampling settings
 sheet        24 unselected edits of the model's own pictures, fixed seeds

@@ -1,4 +1,4 @@
-"""Edits, measured: four families of masks, ours against the published rule and against OpenCV's inpainting."""
+"""Edits, measured: five families of masks, ours against the published rule and against OpenCV's inpainting."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ..train.classifier import Classifier, look
 from ..train.data import Pictures
 from .metrics import bootstrap, frechet, interval, kernel_distance, seam_score
 
-FAMILIES = ("box", "strokes", "half", "border")
+FAMILIES = ("box", "strokes", "half", "border", "outpaint")
 METHODS = ("evidence", "official", "telea", "navier-stokes")
 
 
 def mask_for(family: str, side: int, rng: np.random.Generator) -> np.ndarray:
     """(side, side) bool, True = repaint: a centre box of a quarter of the area; free strokes over 10-30 %; one half;
-    a border of a quarter of the area on all sides (outpainting)."""
+    a border of a quarter of the area on all sides, or of half of it (outpainting by 15 or by 41 % a side's length)."""
     mask = np.zeros((side, side), dtype=np.uint8)
     if family == "box":
         mask[side // 4 : side - side // 4, side // 4 : side - side // 4] = 1
@@ -33,8 +33,8 @@ def mask_for(family: str, side: int, rng: np.random.Generator) -> np.ndarray:
         half = np.zeros_like(mask)
         half[:, side // 2 :] = 1
         mask = np.rot90(half, int(rng.integers(4))).copy()
-    elif family == "border":
-        inner = round(side * math.sqrt(0.75) / 2)
+    elif family in ("border", "outpaint"):
+        inner = round(side * math.sqrt(0.75 if family == "border" else 0.5) / 2)
         mask[:] = 1
         mask[side // 2 - inner : side // 2 + inner, side // 2 - inner : side // 2 + inner] = 0
     elif family == "strokes":
