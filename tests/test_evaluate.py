@@ -111,7 +111,13 @@ def test_an_interval_of_a_distance_holds_its_value_and_is_not_drawn_to_copies() 
 def test_masks_are_of_their_family(family: str) -> None:
     rng = np.random.default_rng(3)
     share = np.array([mask_for(family, 128, rng).mean() for _ in range(20)])
-    low, high = {"box": (0.25, 0.25), "half": (0.5, 0.5), "border": (0.24, 0.27), "outpaint": (0.48, 0.52), "strokes": (0.1, 0.3)}[family]
+    low, high = {
+        "box": (0.25, 0.25),
+        "half": (0.5, 0.5),
+        "border": (0.24, 0.27),
+        "outpaint": (0.48, 0.52),
+        "strokes": (0.1, 0.3),
+    }[family]
     assert low <= share.min() and share.max() <= high
 
 

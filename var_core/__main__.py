@@ -66,7 +66,7 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--start-scale", type=int, default=0, help="scales before this one come from the picture")
     parser.add_argument("--feather", type=int, help="fade outside the mask in pixels (default: by the region)")
-    parser.add_argument("--no-color-match", action="store_true", help="do not join light and colour to the surroundings")
+    parser.add_argument("--no-color-match", action="store_true", help="leave light and colour as they were drawn")
     parser.add_argument("--no-guess", action="store_true", help="without a class, do not guess one from what is known")
     parser.add_argument("--workers", type=int, default=1, help="folders: how many processes share the pictures")
     parser.add_argument("--again", action="store_true", help="folders: draw what is there already once more")
