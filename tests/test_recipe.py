@@ -27,9 +27,10 @@ TWO.paste(255, (100, 50, 130, 80))
         EditRequest(task="edit", label=1, image=scenery(*SIZE), mask=TWO, seed=1, feather=9, context=1.2),
         EditRequest(task="outpaint", image=scenery(60, 50), outpaint=(40, 0, 90, 12), seed=4),
         EditRequest(task="inpaint", image=scenery(*SIZE), mask=TWO, seed=1, smooth=True, color_match=False),
+        EditRequest(task="inpaint", image=Image.new("RGB", SIZE), mask=TWO, seed=4),
         EditRequest(task="vary", image=scenery(70, 70), start_scale=3, seed=1),
     ],
-    ids=["generate", "inpaint", "edit", "outpaint", "smooth", "vary"],
+    ids=["generate", "inpaint", "edit", "outpaint", "smooth", "black under the fade", "vary"],
 )
 def test_replay_to_the_byte(engine: Engine, request_: EditRequest, tmp_path: Path) -> None:
     _, result = finish(engine, request_)
