@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -203,4 +204,11 @@ def export(tokenizer_run: Path, transformer_run: Path, out: Path, licence: str) 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # gloo's threads may outlive destroy_process_group and still hold tensors. Freeing one while the
+        # interpreter is torn down aborts a finished run, so a worker leaves without being torn down.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
