@@ -74,15 +74,15 @@ class Handlers:
     # pictures in
 
     def opened(self, path: str | None) -> tuple[Any, ...]:
-        """What the painter is told about an upload (notices, or why it is refused), and the controls that a recipe
-        inside it sets: (answer, mode, label, strength, candidates, seed, advanced...)."""
+        """What the painter is told about an upload (which, notices, or why it is refused), and the controls that a
+        recipe inside it sets: (answer, mode, label, strength, candidates, seed, advanced...)."""
         try:
             if not path:
                 raise ValueError("The picture did not arrive: open it again.")
             upload = self.pictures.open(path)
         except Exception as error:  # the painter shows the sentence
-            return {"error": spoken(error)}, *(gr.skip() for _ in RESTORED)
-        answer = {"notices": list(upload.notices), "size": list(upload.image.size)}
+            return {"file": path and str(path), "error": spoken(error)}, *(gr.skip() for _ in RESTORED)
+        answer = {"file": str(path), "notices": list(upload.notices), "size": list(upload.image.size)}
         recipe = read_recipe(path)
         if recipe:
             answer["notices"].append("The settings that made this picture were restored from it.")

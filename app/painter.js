@@ -300,7 +300,10 @@ pick('brush');
 window.painter = {
   open, openServed, openMask, refuse, note, settings, file: () => source,
   async submit() { if (uploading) await uploading; return { source, mask: encode() }; },
-  opened(answer) { if (!answer) return; if (answer.error) refuse(answer.error); else note((answer.notices || []).join(' '), 'notice'); },
+  opened(answer) { // without a word to say it must not wipe what was said since, nor speak of a picture that is gone
+    if (!answer || (answer.file && answer.file !== source?.path)) return;
+    if (answer.error) refuse(answer.error); else if (answer.notices.length) note(answer.notices.join(' '), 'notice');
+  },
   prepared(yes) { if (yes) root.dataset.prepared = 'yes'; },
   setCells(answer) { if (!answer) return; if (answer.error) { note(answer.error); return; } overlay = answer; $('[data-cellscale]').max = answer.windows[0].grids.length; drawCells(); },
 };

@@ -165,8 +165,9 @@ def _wire_rest(page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict
     painter, stage, session = parts["painter"], parts["stage"], parts["session"]
     restored = [hidden["answer"], *(controls[name] for name in RESTORED)]
     painter.upload(
-        handlers.opened, hidden["source"], restored, js="() => window.painter.file()", queue=False, **_QUIET
-    ).then(None, hidden["answer"], None, js="(v) => window.painter.opened(v)", **_QUIET)
+        handlers.opened, hidden["source"], restored, js="() => window.painter.file()", queue=False,
+        trigger_mode="always_last", **_QUIET,
+    ).then(None, hidden["answer"], None, js="(v) => window.painter.opened(v)", **_QUIET)  # fmt: skip
     painter.input(
         handlers.look, [hidden["source"], hidden["mask"], *controls.values()], hidden["answer"],
         js="(...v) => window.page.look(v)", **_QUIET,

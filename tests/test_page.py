@@ -170,6 +170,25 @@ def test_refused_files_say_so_and_lose_nothing(visitor: Visitor) -> None:
     expect(note).to_contain_text("the limit is 20 MB")
 
 
+def test_a_late_answer_about_a_picture_wipes_nothing(visitor: Visitor) -> None:
+    note = visitor.page.locator(".mp-note")
+    deep = Image.fromarray(np.full((30, 40), 40_000, dtype=np.uint16))
+    visitor.opened(deep)
+    expect(note).to_contain_text("16 bits")
+    visitor.opened(scenery(200, 150))
+    expect(note).to_be_empty()
+    visitor.upload(b"no picture", "words.png")
+    expect(note).to_contain_text("not a PNG, JPEG or WebP")
+    say = "(answer) => window.painter.opened({ file: window.painter.file().path, ...answer })"
+    visitor.page.evaluate(say, {"notices": []})  # about the picture that is open
+    expect(note).to_contain_text("not a PNG, JPEG or WebP")
+    visitor.page.evaluate(say, {"file": "/earlier.png", "error": "too small"})  # about one that is gone
+    expect(note).to_contain_text("not a PNG, JPEG or WebP")
+    expect(visitor.page.locator(".mp[data-original='200x150']")).to_be_visible()
+    visitor.page.evaluate(say, {"error": "it is damaged"})
+    expect(note).to_have_text("it is damaged")
+
+
 def test_keys_alone_can_edit(visitor: Visitor) -> None:
     page = visitor.page
     visitor.opened(scenery(300, 200))
