@@ -21,7 +21,7 @@ from .handlers import Handlers, spoken, toast
 from .session import Entry, Session
 from .zero import gpu
 
-_OPTIONS = ("seed", "candidates", "guidance", "top_k", "top_p", "smooth", "model")
+_OPTIONS = ("seed", "candidates", "guidance", "top_k", "top_p", "random_scales", "smooth", "model")
 _HOLD = ("method", "context", "feather", "color_match")
 
 
@@ -72,6 +72,7 @@ class Api:
             "guidance": given["guidance"],
             "top_k": _whole(given["top_k"]),
             "top_p": given["top_p"],
+            "random_scales": _whole(given["random_scales"]),
             "smooth": bool(given["smooth"]),
         }
         if "start_scale" in given:
@@ -136,6 +137,7 @@ def add_api(handlers: Handlers, session: gr.State) -> None:
             "guidance": gr.Number(None, label="guidance"),
             "top_k": gr.Number(None, label="top_k", precision=0),
             "top_p": gr.Number(None, label="top_p"),
+            "random_scales": gr.Number(None, label="random_scales", precision=0),
             "smooth": gr.Checkbox(False, label="smooth"),
             "model": gr.Textbox("", label="model"),
             "start_scale": gr.Number(0, label="start_scale", precision=0),

@@ -26,7 +26,7 @@ ANCHORS = {"centre": (0.5, 0.5), "left": (0.0, 0.5), "right": (1.0, 0.5), "top":
 NO_CLASS = -1
 RESTORED = (
     "mode", "label", "strength", "candidates", "seed", "ratio", "left", "top", "right", "bottom", "method", "guidance",
-    "top_k", "top_p", "smooth", "context", "feather", "color_match",
+    "top_k", "top_p", "random_scales", "smooth", "context", "feather", "color_match",
 )  # fmt: skip
 
 
@@ -50,6 +50,7 @@ class Form:
     guidance: float
     top_k: int
     top_p: float
+    random_scales: int
     smooth: bool
     context: float
     feather: str | int | None
@@ -98,6 +99,7 @@ def build_request(
         "guidance": None if form.guidance == engine.defaults.guidance else float(form.guidance),
         "top_k": int(form.top_k),
         "top_p": float(form.top_p),
+        "random_scales": int(form.random_scales),
         "smooth": bool(form.smooth),
         "stop_scale": round(len(engine.sides) * 0.6) if form.sketch and task != "outpaint" else None,
     }

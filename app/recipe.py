@@ -38,6 +38,7 @@ RULES = {
     "guidance": Rule((int, float), 0, 10),
     "top_k": Rule((int,)),
     "top_p": Rule((int, float), 0, 1),
+    "random_scales": Rule((int,), 0, 20),
     "smooth": Rule((bool,)),
     "start_scale": Rule((int,), 0, 20),
     "method": Rule((str,), words=("evidence", "requantize", "official")),

@@ -118,8 +118,9 @@ def test_branching_repeats_the_shared_scales(engine) -> None:
 
 
 @pytest.mark.parametrize("task", ["generate", "inpaint", "edit"])
-def test_a_finished_sketch_is_what_it_would_have_become(engine, task: str) -> None:
-    request = EditRequest(label="daisy", seed=11)
+@pytest.mark.parametrize("chance", [None, 3])
+def test_a_finished_sketch_is_what_it_would_have_become(engine, task: str, chance: int | None) -> None:
+    request = EditRequest(label="daisy", seed=11, random_scales=chance)
     if task != "generate":
         mask = rectangle((80, 60), (20, 10, 50, 40))
         request = replace(request, task=task, image=scenery(80, 60), mask=mask)
@@ -128,6 +129,38 @@ def test_a_finished_sketch_is_what_it_would_have_become(engine, task: str) -> No
     assert len(sketch.tokens[0]) == 6
     _, finished = finish(engine, EditRequest(task="branch", base=sketch, start_scale=6, seed=11))
     assert finished.images[0].tobytes() == whole.images[0].tobytes()
+
+
+def test_after_the_random_scales_the_likeliest_tokens_are_taken(engine) -> None:
+    request = EditRequest(label="daisy", seed=4, random_scales=2, candidates=2, guidance=0.0)
+    _, result = finish(engine, request)
+    labels = torch.full((2,), engine.label_index("daisy"))
+    steps = sample(
+        engine.transformer, engine.tokenizer, labels, SampleOptions(guidance=0.0, top_k=20, top_p=0.9, settle=2),
+        seeds=[4, 4 + 15_485_863],
+    )  # fmt: skip
+    likeliest = []
+    for step in steps:
+        assert step.logits is not None and torch.equal(step.tokens, result.tokens[0][step.k])
+        likeliest.append(torch.equal(step.tokens, step.logits.argmax(-1)))
+    assert all(likeliest[2:]) and not all(likeliest[:2])
+    assert result.settle == 2 and result.request.random_scales == 2
+
+
+def test_a_branch_has_random_scales_of_its_own(engine) -> None:
+    _, base = finish(engine, EditRequest(label="daisy", seed=4, random_scales=2))
+    _, branch = finish(engine, EditRequest(task="branch", base=base, start_scale=5, seed=9, candidates=2))
+    one, two = zip(*(tokens.unbind(0) for tokens in branch.tokens[0]), strict=True)
+    assert all(torch.equal(a, b) for a, b in zip(one[:5], two[:5], strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(one[5:7], two[5:7], strict=True))
+    assert branch.settle == 7
+
+
+def test_without_chance_all_candidates_are_one(engine) -> None:
+    _, result = finish(engine, EditRequest(label="daisy", seed=4, random_scales=0, candidates=2))
+    assert result.images[0].tobytes() == result.images[1].tobytes()
+    with pytest.raises(ValueError, match="random scales must be 0 or more"):
+        EditRequest(random_scales=-1)
 
 
 def test_a_class_edit_is_guided_from_the_first_scale_on() -> None:

@@ -27,7 +27,8 @@ from var_core import EditRequest, Engine, Result
 
 FORM = Form(
     mode="inpaint", model="", label=-1, strength="layout", candidates=1, seed="7", ratio="by sides", anchor="centre",
-    left=0, top=0, right=24, bottom=0, method="evidence", guidance=2.0, top_k=20, top_p=0.9, smooth=False, context=2.0,
+    left=0, top=0, right=24, bottom=0, method="evidence", guidance=2.0, top_k=20, top_p=0.9,
+    random_scales=10, smooth=False, context=2.0,
     feather="0", color_match=True, sketch=False,
 )  # fmt: skip
 
@@ -314,7 +315,7 @@ def test_examples_have_pictures_and_masks() -> None:
 def test_a_model_that_cannot_be_read_says_so(handlers: Handlers, tmp_path: Path) -> None:
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"nothing")
-    assert "damaged" in handlers.choose_model(str(broken))[4]
+    assert "damaged" in handlers.choose_model(str(broken))[-2]
     classes, *_, status, _ = handlers.choose_model(handlers.engines.default)
     assert [name for name, _ in classes["choices"]] == ["No class", "daisy", "rose", "tulip"] and "Ready" in status
     assert "not on this machine yet" in handlers.choose_model("var-d36")[4]

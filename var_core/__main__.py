@@ -52,6 +52,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance", type=float, help="how strongly the class is followed (default: the model's)")
     parser.add_argument("--top-k", type=int, help="draw among the k likeliest codes, 0 = all (default: the model's)")
     parser.add_argument("--top-p", type=float, help="draw among the likeliest codes of this total probability, 0 = all")
+    parser.add_argument(
+        "--random-scales", type=int, help="scales left to chance before the likeliest codes (default: the model's)"
+    )
     parser.add_argument("--smooth", action="store_true", help="mix codes (Gumbel) for smoother pictures")
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU if there is one)")
     parser.add_argument("--strip", type=Path, help="also write the pictures of all scales, side by side, to this file")
@@ -116,9 +119,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _request(args: argparse.Namespace) -> EditRequest:
-    common = {
-        name: getattr(args, name) for name in ("seed", "label", "candidates", "guidance", "top_k", "top_p", "smooth")
-    }
+    shared = ("seed", "label", "candidates", "guidance", "top_k", "top_p", "random_scales", "smooth")
+    common = {name: getattr(args, name) for name in shared}
     if args.command == "generate":
         return EditRequest(task="generate", **common)
     upload = open_image(args.image)

@@ -79,7 +79,8 @@ class Engine:
         """Lay the weights out for this machine's CPU, where that pays. The last step: the model can be neither saved
         nor converted afterwards."""
         if self.device.type == "cpu":
-            self.tokenizer.fold()
+            exact = self.transformer.dtype == torch.float32
+            self.tokenizer.fold(winograd=exact and self.linear.always and precision.winograd_pays())
             if precision.packing_pays(self.transformer.dtype):
                 self.transformer.pack()
                 # what is left lets go of the file, which else stays mapped beside the packed copies
@@ -143,13 +144,20 @@ class Engine:
         harder and from the first scale on, against what surrounds it."""
         own = self.model.card.get("sampling", {})
         usual = own.get("edit_guidance" if request.task == "edit" else "guidance", own.get("guidance", 4.0))
+        count = self.random_scales(request)
         return SampleOptions(
             guidance=usual if request.guidance is None else request.guidance,
             top_k=own.get("top_k", 900) if request.top_k is None else request.top_k,
             top_p=own.get("top_p", 0.95) if request.top_p is None else request.top_p,
+            settle=None if count is None else request.start_scale + count,
             smooth=request.smooth,
             guidance_floor=_EDIT_FLOOR if request.task == "edit" else 0.0,
         )
+
+    def random_scales(self, request: EditRequest) -> int | None:
+        """How many scales are left to chance, from the first drawn one on; None for all."""
+        own = self.model.card.get("sampling", {}).get("random_scales")
+        return own if request.random_scales is None else request.random_scales
 
     def changed(
         self, size: tuple[int, int], mask: Image.Image, request: EditRequest
@@ -191,6 +199,8 @@ class Engine:
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
         label = self.label_index(spec.label)
         own = self.options(spec if request.guidance is None else replace(spec, guidance=request.guidance))
+        if request.base is not None and request.seed == request.base.seed:  # what the base itself would have become
+            own = replace(own, settle=request.base.settle)
         job = self.beginnings.plan(spec)
         source = job.pictures[0] if job.alpha is not None else None
         waiting: Image.Image | None = None
@@ -252,10 +262,18 @@ class Engine:
                         source=source,
                         alpha=job.alpha,
                         notices=tuple(job.notices),
-                        request=replace(spec, seed=seed, guidance=own.guidance, top_k=own.top_k, top_p=own.top_p),
+                        request=replace(
+                            spec,
+                            seed=seed,
+                            guidance=own.guidance,
+                            top_k=own.top_k,
+                            top_p=own.top_p,
+                            random_scales=self.random_scales(spec),
+                        ),
                         previews=timeline,
                         seconds=seconds,
                         likelihood=tuple(likelihood),
+                        settle=own.settle,
                         seams=tuple(compositing.boundary_score(p, job.alpha) for p in images) if job.alpha else (),
                     )
                 yield Frame(step.k + 1, count, number + 1, len(job.windows), shown, seconds, seed, result)

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .winograd import WinogradConv
+
 _LARGE = 200e6  # bytes of weight files; below it the conversions cost what the products save
 _PAYS = 1.3  # how much faster bfloat16 must be before it is taken: near ties never change a picture's bytes
 
@@ -53,6 +55,16 @@ def channels_last_pays(dtype: torch.dtype) -> bool:
         return _seconds(lambda: F.conv2d(F.silu(F.group_norm(x, 32)), w, padding=1))
 
     return seconds(torch.contiguous_format) > 1.02 * seconds(torch.channels_last)
+
+
+@lru_cache(maxsize=1)
+@torch.inference_mode()
+def winograd_pays() -> bool:
+    """Whether `WinogradConv` beats a direct float32 convolution on this machine's CPU."""
+    layer = nn.Conv2d(160, 160, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    picture = torch.randn(1, 160, 64, 64).contiguous(memory_format=torch.channels_last)
+    fast = WinogradConv(layer)
+    return _seconds(lambda: layer(picture)) > 1.1 * _seconds(lambda: fast(picture))
 
 
 def linear(layer: nn.Linear, x: Tensor, bias: Tensor | None, gelu: bool = False) -> Tensor:

@@ -24,8 +24,8 @@ KEY = "var-editor"
 VERSION = 2
 _LONGEST = 32 * 2**20  # characters of a recipe that are read
 FIELDS = (
-    "task", "label", "guidance", "top_k", "top_p", "smooth", "start_scale", "stop_scale", "method", "context",
-    "feather", "color_match", "outpaint",
+    "task", "label", "guidance", "top_k", "top_p", "random_scales", "smooth", "start_scale", "stop_scale", "method",
+    "context", "feather", "color_match", "outpaint",
 )  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def _parse(document: dict[str, Any], picture: Image.Image) -> Recipe:
         alpha = _picture(entry["alpha"], "L") if "alpha" in entry else None
         box = tuple(entry["box"]) if entry["box"] is not None else None
         passes.append(Pass(tokens, canvas, box, alpha))
-    settings = {name: document["settings"][name] for name in FIELDS}
+    settings = {name: document["settings"].get(name) for name in FIELDS}
     return Recipe(document["model"], document["seed"], document["candidate"], settings, passes, picture)
 
 

@@ -20,8 +20,9 @@ class EditRequest:
     task: "generate" needs nothing; "inpaint" a picture and a mask; "edit" those and a label; "outpaint" a
     picture and amounts; "vary" a picture and a start scale; "branch" a result (`base`) and a start scale.
     image: RGB, upright. mask: "L", above 127 = repaint; another size is scaled to the picture with nearest.
-    label: class index or name; None = no class. seed: None = random. guidance, top_k, top_p: None = the
-    model's own defaults. start_scale: scales before it come from the source. stop_scale: end after that many
+    label: class index or name; None = no class. seed: None = random. guidance, top_k, top_p,
+    random_scales: None = the model's own defaults; after as many random scales, counted from the first that is drawn,
+    the likeliest tokens are taken. start_scale: scales before it come from the source. stop_scale: end after that many
     scales (a sketch). method: how known pixels are held; evidence: how strongly they speak in partly known cells,
     None = the model's own; fill: what the masked pixels are covered with before encoding; guess: with
     "evidence" and no label, the class that the known pixels suggest, for models of few classes. context: side of
@@ -38,6 +39,7 @@ class EditRequest:
     guidance: float | None = None
     top_k: int | None = None
     top_p: float | None = None
+    random_scales: int | None = None
     smooth: bool = False
     start_scale: int = 0
     stop_scale: int | None = None
@@ -70,6 +72,8 @@ class EditRequest:
         check(self.guidance is None or 0 <= self.guidance <= 20, f"guidance must be 0 to 20, got {self.guidance}")
         check(self.top_k is None or self.top_k >= 0, f"top-k must be 0 (off) or more, got {self.top_k}")
         check(self.top_p is None or 0 <= self.top_p <= 1, f"top-p must be 0 to 1, got {self.top_p}")
+        scales = self.random_scales
+        check(scales is None or scales >= 0, f"the number of random scales must be 0 or more, got {scales}")
         check(1.0 <= self.context <= 8.0, f"the context factor must be 1 to 8, got {self.context}")
         check(self.feather is None or 0 <= self.feather <= 512, f"feather must be 0 to 512 pixels, got {self.feather}")
         check(self.seed is None or 0 <= self.seed < 2**32, f"the seed must be 0 to {2**32 - 1}, got {self.seed}")
@@ -119,6 +123,7 @@ class Result:
     previews: list[Image.Image]  # per scale, first candidate, last window
     seconds: float = 0.0
     likelihood: tuple[float, ...] = ()  # per candidate: log-likelihood of what the model drew
+    settle: int | None = None  # the scale from which the likeliest tokens were taken
     seams: tuple[float, ...] = ()  # per candidate: jump over the mask's border, relative to jumps beside it
 
     @property

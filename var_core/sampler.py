@@ -26,7 +26,8 @@ class SampleOptions:
     """How tokens are drawn. ``top_k=0`` and ``top_p=0`` switch the filters off; ``top_k=1`` is greedy.
 
     Guidance grows linearly from 0 at the first scale, as the reference's does, but is at least ``guidance_floor`` of
-    its end.
+    its end. From scale ``settle`` on the likeliest token is taken: tokens of one scale are drawn without seeing each
+    other, so what chance does to fine scales is noise, while coarse ones decide what there is.
     ``smooth`` takes a Gumbel-softmax mixture of codes instead of the drawn code. ``everywhere`` computes
     logits and draws at kept positions too, as the reference does (slower, same picture).
     """
@@ -35,6 +36,7 @@ class SampleOptions:
     guidance_floor: float = 0.0
     top_k: int = 900
     top_p: float = 0.95
+    settle: int | None = None
     smooth: bool = False
     everywhere: bool = False
 
@@ -94,13 +96,14 @@ def filter_logits(logits: Tensor, top_k: int, top_p: float) -> Tensor:
     return logits
 
 
-def _draw(logits: Tensor, top_k: int, top_p: float, noise: Tensor) -> Tensor:
-    """(b, l, v) logits and exponential noise -> (b, l) tokens, as `filter_logits` then a categorical draw.
+def _draw(logits: Tensor, top_k: int, top_p: float, noise: Tensor | None) -> Tensor:
+    """(b, l, v) logits and exponential noise -> (b, l) tokens, as `filter_logits` then a categorical draw; the
+    likeliest without noise.
 
     Where top-k applies, only the k largest logits are ever sorted (ties at the k-th are cut to k).
     """
     v = logits.shape[-1]
-    if top_k == 1:
+    if noise is None:
         return logits.argmax(-1)
     if not 0 < top_k < v:
         kept = filter_logits(logits, 0, top_p)
@@ -255,7 +258,8 @@ def _scales(
         logits = _guided_logits(
             transformer, hidden if len(where) == len(drawn) else hidden[:, where], conditioning, b, t
         )
-        noise = _noise(seeds, k, scales.lengths[k], logits.shape[-1], device)[:, where]
+        chance = options.top_k != 1 and (options.settle is None or k < options.settle)
+        noise = _noise(seeds, k, scales.lengths[k], logits.shape[-1], device)[:, where] if chance else None
         lack = weight = None
         judged = logits
         if evidence is not None:
@@ -268,7 +272,7 @@ def _scales(
         tokens = torch.zeros(b, scales.lengths[k], dtype=torch.long, device=device)
         tokens[:, where] = proposal
         codes = tokenizer.codebook(tokens)
-        if options.smooth:
+        if options.smooth and noise is not None:
             filtered = filter_logits(judged, options.top_k, options.top_p)
             codes[:, where] = _smooth_codes(filtered, noise, scales.ratio(k), tokenizer.codebook.weight)
         if known is not None and len(kept):

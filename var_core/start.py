@@ -40,8 +40,9 @@ class Beginnings:
     def plan(self, request: EditRequest) -> Job:
         """The job of a request, its first window's start included where the last request differed in chance alone."""
         alike = replace(
-            request, seed=None, candidates=1, guidance=None, top_k=None, top_p=None, smooth=False, stop_scale=None
-        )
+            request, seed=None, candidates=1, guidance=None, top_k=None, top_p=None, random_scales=None, smooth=False,
+            stop_scale=None,
+        )  # fmt: skip
         last, job = self._last
         if job is None or last != alike:
             job = plan(alike, self.tokenizer.config.resolution)

@@ -114,10 +114,11 @@ class Block(nn.Module):
     def attend(self, x: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int) -> Tensor:
         b, l, d = x.shape
         bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
-        q, k, v = linear(self.qkv, x, bias).view(b, l, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (b, heads, l, head)
+        qkv = linear(self.qkv, x, bias).view(b, l, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (3, b, heads, l, head)
+        qk, v = qkv[:2].float(), qkv[2]
+        length = torch.linalg.vector_norm(qk, dim=-1, keepdim=True).clamp_min(1e-12)
         scale = self.log_scale.float().clamp_max(math.log(100)).exp()
-        q = (F.normalize(q.float(), dim=-1) * scale).to(x.dtype)
-        k = F.normalize(k.float(), dim=-1).to(x.dtype)
+        q, k = (qk / torch.stack((length[0] / scale, length[1]))).to(x.dtype)
         if cache is not None:
             k, v = cache.append(layer, k, v)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)

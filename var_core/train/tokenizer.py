@@ -3,13 +3,14 @@
 Recipe: a warm-up without quantization, a codebook started by k-means over residuals of every scale, restarts of
 codes that a long window did not use, a random cut of the last scales for a share of each batch (so that every
 coarse canvas decodes to a picture), and pixel, multi-scale and gradient losses. Each part can be left out, and others
-put in, for a comparison (`python -m var_core.train compare`).
+put in, for a comparison (`python -m var_core.train compare`). The decoder of a finished model can be trained further by
+itself: its tokens stay what they are, so its transformer stays right.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..registry import open_model
 from ..tokenizer import Refine, Tokenizer, TokenizerConfig
 from .classifier import Classifier, load_classifier
 from .codebook import MovingCodes, quantize_with_gradients, restart_codes, start_codebook
@@ -59,6 +61,7 @@ class TokenizerTraining:
     judge: str | None = None  # file of a classifier trained on the same pictures
     adversarial: float = 0.0  # pull of the adversary, relative to the other losses
     adversarial_from: float = 0.6  # share of the run
+    decoder_of: str | None = None  # a model whose decoder alone is trained further, from its weights on
     balance: float = 0.5
     save_minutes: float = 4.0
     seed: int = 0
@@ -73,6 +76,18 @@ def _judge(path: str | None) -> Classifier:
     if path is None:
         raise ValueError("a perceptual loss needs a judge: train one with python -m var_core.train classifier")
     return load_classifier(Path(path))
+
+
+def _begin(config: TokenizerConfig, decoder_of: str | None) -> Tokenizer:
+    """A tokenizer to train: a new one, or a model's own with all but its decoder held."""
+    if decoder_of is not None:
+        tokenizer = open_model(decoder_of).tokenizer.float().requires_grad_(False)
+        tokenizer.decoder.requires_grad_(True)
+        tokenizer.post_quant_conv.requires_grad_(True)
+        return tokenizer
+    tokenizer = Tokenizer(config)
+    initialise(tokenizer)
+    return tokenizer
 
 
 def initialise(tokenizer: Tokenizer) -> None:
@@ -96,16 +111,19 @@ def train_tokenizer(
     """Train for `length` on a place of pictures, or on both splits; the next call with the same `out` goes on where a
     piece ended. Returns the last validation figures (of the first process)."""
     where = workers.device
+    rng = np.random.default_rng(training.seed)
+    torch.manual_seed(training.seed)
+    tokenizer = _begin(config, training.decoder_of).to(where)
+    config, held = tokenizer.config, training.decoder_of is not None
+    if held:
+        training = replace(training, warmup_steps=0, kmeans=False, restart_every=0, moving_codes=False)
     if not isinstance(data, tuple):
         data = load_pictures(data, "train", config.resolution), load_pictures(data, "val", config.resolution)
     train, val = data
     weights = train.weights(training.balance)
-    rng = np.random.default_rng(training.seed)
-    torch.manual_seed(training.seed)
-    tokenizer = Tokenizer(config).to(where)
-    initialise(tokenizer)
     average = Average(tokenizer, training.decay)
-    optimizer = torch.optim.AdamW(tokenizer.parameters(), lr=training.peak_rate, betas=(0.9, 0.99), weight_decay=1e-2)
+    learning = [p for p in tokenizer.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learning, lr=training.peak_rate, betas=(0.9, 0.99), weight_decay=1e-2)
     used = torch.zeros(config.vocab_size, device=where)
     moving = MovingCodes(tokenizer) if training.moving_codes else None
     perceptual = Perceptual(_judge(training.judge)).to(where) if training.perceptual else None
@@ -150,7 +168,7 @@ def train_tokenizer(
         rate = learning_rate(training.peak_rate, step, progress)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast(where.type, torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(where.type, torch.bfloat16, enabled=bfloat16 and not held):  # held tokens are exact ones
             features = tokenizer.quant_conv(tokenizer.encoder(image)).float()
         if step == training.warmup_steps:
             if training.kmeans:
@@ -185,8 +203,8 @@ def train_tokenizer(
             loss = loss + adversary.loss(made, pixels, workers, workers.part(b))
         optimizer.zero_grad(set_to_none=True)
         (loss * workers.part(b)).backward()
-        workers.add_gradients(tokenizer.parameters())
-        nn.utils.clip_grad_norm_(tokenizer.parameters(), 1.0)
+        workers.add_gradients(learning)
+        nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         if fooling and adversary is not None:
             adversary.learn(made, image, workers, workers.part(b))
