@@ -318,7 +318,7 @@ def test_a_model_that_cannot_be_read_says_so(handlers: Handlers, tmp_path: Path)
     assert "damaged" in handlers.choose_model(str(broken))[-2]
     classes, *_, status, _ = handlers.choose_model(handlers.engines.default)
     assert [name for name, _ in classes["choices"]] == ["No class", "daisy", "rose", "tulip"] and "Ready" in status
-    assert "not on this machine yet" in handlers.choose_model("var-d36")[4]
+    assert "not on this machine yet" in handlers.choose_model("var-d36")[-2]
 
 
 def test_files_on_their_way_out_do_not_pile_up() -> None:

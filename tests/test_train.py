@@ -83,6 +83,29 @@ def test_an_export_works_in_the_editor(runs: Path, tmp_path: Path, capsys) -> No
     assert frames[-1].result.images[0].size == (32, 32)
 
 
+def test_a_decoder_is_trained_by_itself(data: Path, runs: Path, tmp_path: Path, capsys) -> None:
+    whole, out = tmp_path / "whole.safetensors", tmp_path / "decoder"
+    names = ["--tokenizer", str(runs / "tokenizer"), "--transformer", str(runs / "transformer")]
+    assert main(["export", *names, "--out", str(whole)]) == 0
+    more = ["tokenizer", "--data", str(data), "--out", str(out), "--steps", "6", "--batch", "4", "--device", "cpu"]
+    assert main([*more, "--decoder-of", str(whole), "--small-share", "0"]) == 0
+    mine = tmp_path / "mine.safetensors"
+    assert main(["export", "--tokenizer", str(out), "--transformer", str(whole), "--out", str(mine)]) == 0
+    before, after = (Engine.load(str(path), "cpu") for path in (whole, mine))
+    for name, value in before.tokenizer.state_dict().items():
+        decodes = name.startswith(("decoder.", "post_quant_conv."))
+        assert decodes or torch.equal(value, after.tokenizer.state_dict()[name]), name
+    one, other = (list(engine.run(EditRequest(label=1, seed=2)))[-1].result for engine in (before, after))
+    assert one is not None and other is not None
+    assert all(torch.equal(a, b) for a, b in zip(one.tokens[0], other.tokens[0], strict=True))
+    assert one.images[0].tobytes() != other.images[0].tobytes()
+    capsys.readouterr()
+    stranger = tmp_path / "stranger"
+    assert main(["tokenizer", "--data", str(data), "--out", str(stranger), "--steps", "2", *TOKENIZER]) == 0
+    assert main(["export", "--tokenizer", str(stranger), "--transformer", str(whole), "--out", str(mine)]) == 1
+    assert "different tokens" in capsys.readouterr().err
+
+
 def test_runs_leave_pictures_and_a_log(runs: Path) -> None:
     assert (runs / "tokenizer" / "grid.png").stat().st_size and (runs / "transformer" / "samples.png").stat().st_size
     with (runs / "transformer" / "log.csv").open() as file:
