@@ -197,14 +197,14 @@ def _train(args: argparse.Namespace, workers: Workers) -> dict:
 
 def export(tokenizer_run: Path, transformer: Path, out: Path, licence: str) -> dict:
     """Join two runs into one model file: averaged weights, the transformer's as of its best validation loss; large
-    tensors in bfloat16. `transformer` may be a model file too: its transformer, with the card it came with, beside a
-    tokenizer that says the same tokens (`--decoder-of`). ValueError where they are not the same."""
+    tensors in bfloat16. `transformer` may be a model file too: its transformer, beside a tokenizer that says the same
+    tokens (`--decoder-of`). ValueError where they are not the same."""
     tokenizer, _ = load_tokenizer(tokenizer_run)
     if transformer.suffix == ".safetensors":
         model = open_model(str(transformer))
         if not _same_tokens(tokenizer, model.tokenizer):
             raise ValueError(f"{transformer.name} and {tokenizer_run} say different tokens: train with --decoder-of")
-        model = replace(model, tokenizer=tokenizer, name=out.stem)
+        model = replace(model, tokenizer=tokenizer, name=out.stem, card=model.card | {"sampling": SAMPLING})
         figures = {}
     else:
         saved = load_state(transformer / "state.pt")
