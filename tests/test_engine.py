@@ -154,6 +154,8 @@ def test_a_branch_has_random_scales_of_its_own(engine) -> None:
     assert all(torch.equal(a, b) for a, b in zip(one[:5], two[:5], strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(one[5:7], two[5:7], strict=True))
     assert branch.settle == 7
+    _, calm = finish(engine, EditRequest(task="branch", base=base, start_scale=5, seed=9, random_scales=0))
+    assert calm.settle == 5 and calm.request.random_scales == 0
 
 
 def test_without_chance_all_candidates_are_one(engine) -> None:

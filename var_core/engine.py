@@ -198,9 +198,9 @@ class Engine:
             spec, base_tokens = self._branch(request)
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
         label = self.label_index(spec.label)
-        own = self.options(spec if request.guidance is None else replace(spec, guidance=request.guidance))
-        if request.base is not None and request.seed == request.base.seed:  # what the base itself would have become
-            own = replace(own, settle=request.base.settle)
+        own, base = self.options(spec), request.base
+        if base is not None and request.seed == base.seed and request.random_scales is None:
+            own = replace(own, settle=base.settle)  # what the base itself would have become
         job = self.beginnings.plan(spec)
         source = job.pictures[0] if job.alpha is not None else None
         waiting: Image.Image | None = None
@@ -320,7 +320,7 @@ class Engine:
         return torch.cat(made)
 
     def _branch(self, request: EditRequest) -> tuple[EditRequest, list[list[Tensor]]]:
-        """The base's own request with this one's start scale, and the base's tokens."""
+        """The base's own request with this one's start scale and what else it says, and the base's tokens."""
         assert request.base is not None
         base = request.base
         if not 0 <= request.base_index < len(base.images):
@@ -336,8 +336,8 @@ class Engine:
             stop_scale=request.stop_scale,
             smooth=request.smooth,
         )
-        if request.label is not None:
-            spec = replace(spec, label=request.label)
+        said = {name: getattr(request, name) for name in ("label", "guidance", "top_k", "top_p", "random_scales")}
+        spec = replace(spec, **{name: value for name, value in said.items() if value is not None})
         return spec, base.tokens
 
     def _steps(
