@@ -50,7 +50,7 @@ class Form:
     guidance: float
     top_k: int
     top_p: float
-    random_scales: int
+    random_scales: str | int | None
     smooth: bool
     context: float
     feather: str | int | None
@@ -99,7 +99,7 @@ def build_request(
         "guidance": None if form.guidance == engine.defaults.guidance else float(form.guidance),
         "top_k": int(form.top_k),
         "top_p": float(form.top_p),
-        "random_scales": int(form.random_scales),
+        "random_scales": whole(form.random_scales, "the number of random scales"),
         "smooth": bool(form.smooth),
         "stop_scale": round(len(engine.sides) * 0.6) if form.sketch and task != "outpaint" else None,
     }

@@ -101,7 +101,8 @@ class Handlers:
             values["strength"] = min(STOPS, key=lambda name: abs(STOPS[name] - kept))
         except ValueError:
             values.pop("label", None)
-        for name in ("seed", "feather"):
+        values["random_scales"] = recipe.get("random_scales", "")
+        for name in ("seed", "feather", "random_scales"):
             if name in values:
                 values[name] = str(values[name])
         if "outpaint" in recipe and any(recipe["outpaint"]):
@@ -290,19 +291,17 @@ class Handlers:
         return gr.update(choices=self.engines.choices())
 
     def choose_model(self, name: str) -> tuple[Any, ...]:
-        """A model's classes and default settings: (class, guidance, top-k, top-p, random scales, status, download
-        button)."""
+        """A model's classes and default settings: (class, guidance, top-k, top-p, status, download button)."""
         if self.engines.missing(name):
             info = MODELS[name]
             text = f"{info.title} is not on this machine yet: fetch it once, then it works offline."
             label = f"Fetch model ({info.size_mb / 1000:.1f} GB)"
-            return *(gr.skip() for _ in range(5)), canvas.status_html(text), gr.update(value=label, visible=True)
+            return *(gr.skip() for _ in range(4)), canvas.status_html(text), gr.update(value=label, visible=True)
         try:
             engine = self.engines.get(name)
         except Exception as error:
-            return *(gr.skip() for _ in range(5)), canvas.status_html(spoken(error), "failed"), gr.update(visible=False)
-        own, count = engine.defaults, len(engine.sides)
-        chance = engine.random_scales(EditRequest())
+            return *(gr.skip() for _ in range(4)), canvas.status_html(spoken(error), "failed"), gr.update(visible=False)
+        own = engine.defaults
         choices = [("No class", NO_CLASS), *((spaced(text), i) for i, text in enumerate(engine.class_names))]
         ready = " · ".join(filter(None, ["Ready", self.engines.pace(name)]))
         return (
@@ -310,7 +309,6 @@ class Handlers:
             own.guidance,
             gr.update(value=min(own.top_k, engine.vocab_size), maximum=engine.vocab_size),
             own.top_p,
-            gr.update(value=count if chance is None else chance, maximum=count),
             canvas.status_html(ready),
             gr.update(visible=False),
         )

@@ -200,7 +200,7 @@ def _wire_rest(page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict
         handlers.prepare, [hidden["source"], hidden["mask"], *controls.values()], hidden["prepared"],
         js="(...v) => window.page.look(v)", queue=False, trigger_mode="multiple", **_QUIET,
     ).then(None, hidden["prepared"], None, js="(v) => window.painter.prepared(v)", **_QUIET)  # fmt: skip
-    defaults = [controls[name] for name in ("label", "guidance", "top_k", "top_p", "random_scales")]
+    defaults = [controls[name] for name in ("label", "guidance", "top_k", "top_p")]
     defaults += [parts["status"], buttons["fetch"]]
     choose: dict[str, Any] = {"fn": handlers.choose_model, "inputs": controls["model"], "outputs": defaults, **_QUIET}
     controls["model"].change(**choose)
@@ -278,9 +278,9 @@ def _advanced_controls() -> dict[str, Any]:
         made["top_p"] = gr.Slider(
             0, 1, 0.95, step=0.01, label="Top-p", info="Draw from the likeliest tokens that add up to p; 0 is all."
         )
-        made["random_scales"] = gr.Slider(
-            0, 10, 10, step=1, label="Random scales",
-            info="How many scales are left to chance; the finer ones take the likeliest tokens, which is calmer.",
+        made["random_scales"] = gr.Textbox(
+            label="Random scales", placeholder="automatic", max_lines=1, elem_id="random-scales",
+            info="How many scales are left to chance; finer ones take the likeliest tokens, which is calmer.",
         )  # fmt: skip
         made["smooth"] = gr.Checkbox(False, label="Smooth", info="Softer pictures with less variety (Gumbel mixing).")
         made["context"] = gr.Slider(

@@ -158,6 +158,19 @@ def test_a_branch_has_random_scales_of_its_own(engine) -> None:
     assert calm.settle == 5 and calm.request.random_scales == 0
 
 
+def test_a_models_own_random_scales_are_for_surroundings(engine) -> None:
+    model = build_model()
+    model.card["sampling"]["random_scales"] = 3
+    own, photo, mask = Engine(model), scenery(80, 60), rectangle((80, 60), (20, 10, 50, 40))
+    for task, settle in (("inpaint", 3), ("outpaint", 3), ("edit", None), ("generate", None)):
+        request = EditRequest(task=task, label=1, image=photo, mask=mask, outpaint=(0, 0, 16, 0), seed=1)
+        assert own.options(request).settle == settle, task
+        assert own.options(replace(request, random_scales=1)).settle == 1
+        assert engine.options(request).settle is None
+    _, result = finish(own, EditRequest(task="inpaint", image=photo, mask=mask, seed=1, start_scale=2))
+    assert result.settle == 5 and result.request.random_scales == 3
+
+
 def test_without_chance_all_candidates_are_one(engine) -> None:
     _, result = finish(engine, EditRequest(label="daisy", seed=4, random_scales=0, candidates=2))
     assert result.images[0].tobytes() == result.images[1].tobytes()

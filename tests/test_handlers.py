@@ -19,7 +19,7 @@ from test_engine import count_encoding
 
 from app.engines import Engines
 from app.examples import examples, examples_html
-from app.form import Form, build_request, whole
+from app.form import RESTORED, Form, build_request, whole
 from app.handlers import Handlers
 from app.recipe import read_recipe
 from app.session import HISTORY, Entry, Outbox, Pictures, Session
@@ -28,7 +28,7 @@ from var_core import EditRequest, Engine, Result
 FORM = Form(
     mode="inpaint", model="", label=-1, strength="layout", candidates=1, seed="7", ratio="by sides", anchor="centre",
     left=0, top=0, right=24, bottom=0, method="evidence", guidance=2.0, top_k=20, top_p=0.9,
-    random_scales=10, smooth=False, context=2.0,
+    random_scales="", smooth=False, context=2.0,
     feather="0", color_match=True, sketch=False,
 )  # fmt: skip
 
@@ -190,10 +190,16 @@ def test_sketch_is_finished_with_its_own_seed(handlers: Handlers) -> None:
 
 def test_recipe_of_a_result_restores_the_controls(handlers: Handlers, photo: Path) -> None:
     session = Session()
-    list(handlers.run(str(photo), MASK, session, *values(mode="edit", label=2, strength="shape", seed="99")))
+    list(
+        handlers.run(
+            str(photo), MASK, session, *values(mode="edit", label=2, strength="shape", seed="99", random_scales="4")
+        )
+    )
     path = handlers.write(session)["value"]
     answer, mode, label, strength, *_ = handlers.opened(path)
     assert (mode, label, strength) == ("edit", 2, "shape") and "restored" in answer["notices"][-1]
+    restored = dict(zip(RESTORED, handlers.opened(path)[1:], strict=True))
+    assert restored["random_scales"] == "4" and restored["seed"] == "99"
     assert read_recipe(path)["seed"] == 99 and read_recipe(path)["feather"] == 0
 
 
@@ -315,10 +321,10 @@ def test_examples_have_pictures_and_masks() -> None:
 def test_a_model_that_cannot_be_read_says_so(handlers: Handlers, tmp_path: Path) -> None:
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"nothing")
-    assert "damaged" in handlers.choose_model(str(broken))[-2]
+    assert "damaged" in handlers.choose_model(str(broken))[4]
     classes, *_, status, _ = handlers.choose_model(handlers.engines.default)
     assert [name for name, _ in classes["choices"]] == ["No class", "daisy", "rose", "tulip"] and "Ready" in status
-    assert "not on this machine yet" in handlers.choose_model("var-d36")[-2]
+    assert "not on this machine yet" in handlers.choose_model("var-d36")[4]
 
 
 def test_files_on_their_way_out_do_not_pile_up() -> None:

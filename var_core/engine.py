@@ -155,9 +155,11 @@ class Engine:
         )
 
     def random_scales(self, request: EditRequest) -> int | None:
-        """How many scales are left to chance, from the first drawn one on; None for all."""
-        own = self.model.card.get("sampling", {}).get("random_scales")
-        return own if request.random_scales is None else request.random_scales
+        """How many scales are left to chance, from the first drawn one on; None for all. A model may have a number of
+        its own where surroundings are continued; with nothing but a class, likeliest tokens repeat themselves."""
+        if request.random_scales is not None or request.task not in ("inpaint", "outpaint"):
+            return request.random_scales
+        return self.model.card.get("sampling", {}).get("random_scales")
 
     def changed(
         self, size: tuple[int, int], mask: Image.Image, request: EditRequest
