@@ -21,7 +21,7 @@ from .handlers import Handlers, spoken, toast
 from .session import Entry, Session
 from .zero import gpu
 
-_OPTIONS = ("seed", "candidates", "guidance", "top_k", "top_p", "random_scales", "smooth", "model")
+_OPTIONS = ("seed", "candidates", "guidance", "top_k", "top_p", "smooth", "model", "random_scales")
 _HOLD = ("method", "context", "feather", "color_match")
 
 

@@ -369,7 +369,7 @@ def test_a_program_can_do_the_same(url: str, tmp_path: Path) -> None:
 def test_files_of_the_server_stay_there(url: str) -> None:
     """A path that was never uploaded is refused before it is opened."""
     secret = {"path": str(ROOT / "app.py"), "meta": {"_type": "gradio.FileData"}}
-    rest = [0, "evidence", 2.0, None, True, None, 1, None, None, None, False, ""]
+    rest = [0, "evidence", 2.0, None, True, None, 1, None, None, None, False, "", None]
     body = json.dumps({"data": [secret, secret, *rest]}).encode()
     request = urllib.request.Request(
         f"{url}/gradio_api/call/inpaint", data=body, headers={"Content-Type": "application/json"}
