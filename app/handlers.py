@@ -90,7 +90,7 @@ class Handlers:
 
     def _restored(self, recipe: dict[str, Any]) -> list[Any]:
         """Updates of the controls in RESTORED."""
-        values: dict[str, Any] = {name: recipe[name] for name in RESTORED if name in recipe}
+        values: dict[str, Any] = {"random_scales": ""} | {name: recipe[name] for name in RESTORED if name in recipe}
         if "task" in recipe:
             values["mode"] = recipe["task"]
         try:
@@ -101,7 +101,6 @@ class Handlers:
             values["strength"] = min(STOPS, key=lambda name: abs(STOPS[name] - kept))
         except ValueError:
             values.pop("label", None)
-        values["random_scales"] = recipe.get("random_scales", "")
         for name in ("seed", "feather", "random_scales"):
             if name in values:
                 values[name] = str(values[name])

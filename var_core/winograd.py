@@ -31,9 +31,10 @@ class WinogradConv(nn.Module):
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        turn = torch.from_numpy(_WEIGHT)
-        weight = torch.einsum("ai,ocij,bj->abco", turn, conv.weight.detach().double().cpu(), turn)
-        self.weight = nn.Parameter(weight.flatten(0, 1).float().contiguous(), requires_grad=False)  # (36, in, out)
+        kernels = conv.weight.detach().double().cpu().flatten(2).transpose(0, 1)  # (in, out, 9)
+        turned = torch.from_numpy(np.kron(_WEIGHT, _WEIGHT)) @ kernels.reshape(-1, 9).t()  # (36, in * out)
+        turned = turned.float().view(36, conv.in_channels, conv.out_channels)
+        self.weight = nn.Parameter(turned, requires_grad=False)
         self.bias = conv.bias
         self.before = torch.from_numpy(np.kron(_INPUT, _INPUT)).float()  # (36, 36)
         self.after = torch.from_numpy(np.kron(_OUTPUT, _OUTPUT)).float()  # (16, 36)

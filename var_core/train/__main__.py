@@ -170,7 +170,8 @@ def _half_pays(device: str) -> bool:
 
 def _train(args: argparse.Namespace, workers: Workers) -> dict:
     length = Length(steps=args.steps, minutes=args.minutes, max_minutes=args.max_minutes, max_steps=args.max_steps)
-    where = {"length": length, "workers": workers, "bfloat16": not args.float32 and _half_pays(args.device)}
+    (half,) = workers.agree([not args.float32 and _half_pays(args.device)])  # each measures; they must not differ
+    where = {"length": length, "workers": workers, "bfloat16": bool(half)}
     if args.stage == "transformer":
         choices = TransformerTraining(
             batch=args.batch, peak_rate=args.rate, variants=args.variants, short_share=args.short_share,
