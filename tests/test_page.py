@@ -101,6 +101,8 @@ def test_class_candidates_branch_history_and_use_as_input(visitor: Visitor) -> N
     page.click("#run")
     expect(page.locator(".toast-body").first).to_contain_text("Choose a class first")
     page.locator(".toast-body button").first.click()
+    page.wait_for_timeout(1000)  # the page scrolls to the result; the list would stay where the field was
+    page.locator("#label input").scroll_into_view_if_needed()
     page.fill("#label input", "tul")
     page.locator("#label [role=option], ul[role=listbox] li", has_text="tulip").first.click()
     page.locator("#candidates label", has_text="2").click()
