@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from var_core import MODELS, EditRequest, Engine, Frame
-from var_core.registry import download, is_on_disk
+from var_core.model.registry import download, is_on_disk
 
 from . import zero
 

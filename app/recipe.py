@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from var_core.recipe import KEY
+from var_core.files.recipe import KEY
 
 _LIMIT = 32 * 2**20  # characters
 

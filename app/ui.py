@@ -35,7 +35,7 @@ PICK = """element.addEventListener('click', (event) => {
 
 
 def _asset(name: str) -> str:
-    return (HERE / name).read_text(encoding="utf-8")
+    return (HERE / "web" / name).read_text(encoding="utf-8")
 
 
 HEAD = f"<style>{_asset('page.css')}</style>"

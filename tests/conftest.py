@@ -13,10 +13,10 @@ import torch
 from page_server import CHROMIUM_FLAGS, serve
 from PIL import Image
 
-from var_core.checkpoints import Model, save_model
 from var_core.engine import Engine
-from var_core.tokenizer import Tokenizer, TokenizerConfig
-from var_core.transformer import Transformer, TransformerConfig
+from var_core.model.checkpoints import Model, save_model
+from var_core.model.tokenizer import Tokenizer, TokenizerConfig
+from var_core.model.transformer import Transformer, TransformerConfig
 
 SIDES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12)
 

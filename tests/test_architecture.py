@@ -37,7 +37,7 @@ def test_the_core_runs_without_gradio() -> None:
 def test_files_stay_readable() -> None:
     long = [
         path
-        for path in (*ROOT.glob("var_core/**/*.py"), *ROOT.glob("app/*.py"))
+        for path in (*ROOT.glob("var_core/**/*.py"), *ROOT.glob("app/**/*.py"))
         if len(path.read_text().splitlines()) > 420
     ]
     assert long == []
@@ -45,5 +45,5 @@ def test_files_stay_readable() -> None:
 
 def test_the_readme_names_every_module() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    files = [*ROOT.glob("var_core/**/*.py"), *ROOT.glob("app/*.py")]
+    files = [*ROOT.glob("var_core/**/*.py"), *ROOT.glob("app/**/*.py")]
     assert [path.name for path in files if path.name != "__init__.py" and path.name not in readme] == []

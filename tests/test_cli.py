@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import rectangle, scenery
 from PIL import Image
-from test_parity import GOLDEN, Case
+from reference import GOLDEN, Case
 
 from var_core.__main__ import main
 

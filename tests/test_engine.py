@@ -15,8 +15,8 @@ from conftest import SIDES, build_model, rectangle, scenery
 from PIL import Image
 
 from var_core import EditRequest, Engine
-from var_core.encoding import Encoder
-from var_core.sampler import SampleOptions, sample
+from var_core.editing.encoding import Encoder
+from var_core.sampling.sampler import SampleOptions, sample
 
 
 def finish(engine: Engine, request: EditRequest):

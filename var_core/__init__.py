@@ -4,10 +4,10 @@ b batch, l tokens of one scale, L tokens of all scales, d width, c code channels
 k the number of a scale, from 0.
 """
 
-from .editing import outpaint_amounts
+from .editing.geometry import outpaint_amounts
 from .engine import Engine
-from .images import Upload, open_image, open_mask, save_png
-from .registry import MODELS, ModelInfo, find_model
+from .files.images import Upload, open_image, open_mask, save_png
+from .model.registry import MODELS, ModelInfo, find_model
 from .request import EditRequest, Frame, Result
 
 __all__ = [

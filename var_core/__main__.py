@@ -19,14 +19,14 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from . import recipe
-from .batch import draw_all, own_device, own_share
-from .checkpoints import load_model, load_official, save_model
-from .editing import outpaint_amounts
+from .editing.geometry import outpaint_amounts
+from .editing.preview import strip
 from .engine import EditRequest, Engine, Result
-from .images import open_image, open_mask, save_png
-from .preview import strip
-from .registry import MODELS, download, is_on_disk
+from .files import recipe
+from .files.batch import draw_all, own_device, own_share
+from .files.images import open_image, open_mask, save_png
+from .model.checkpoints import load_model, load_official, save_model
+from .model.registry import MODELS, download, is_on_disk
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 ANCHORS = {"center": (0.5, 0.5), "left": (0.0, 0.5), "right": (1.0, 0.5), "top": (0.5, 0.0), "bottom": (0.5, 1.0)}

@@ -15,18 +15,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from . import compositing, editing, precision, recipe
-from .checkpoints import Model
-from .graphs import StepGraphs
-from .images import save_png, to_pictures
-from .jobs import fit_mask
-from .memory import keep_freed_memory
-from .prefixes import Prefixes
-from .preview import LinearDecoder, preview, small
-from .registry import find_model, open_model
+from .editing import compositing, geometry
+from .editing.jobs import fit_mask
+from .editing.preview import LinearDecoder, preview, small
+from .editing.start import Beginnings
+from .files import recipe
+from .files.images import save_png, to_pictures
+from .model import precision
+from .model.checkpoints import Model
+from .model.memory import keep_freed_memory
+from .model.registry import find_model, open_model
 from .request import EditRequest, Frame, Pass, Result
-from .sampler import Known, SampleOptions, ScaleStep, sample
-from .start import Beginnings
+from .sampling.graphs import StepGraphs
+from .sampling.prefixes import Prefixes
+from .sampling.sampler import Known, SampleOptions, ScaleStep, sample
 
 _EDIT_FLOOR = 0.5  # a class edit: guidance that only grows comes too late for shape and colour
 
@@ -163,9 +165,9 @@ class Engine:
 
     def changed(
         self, size: tuple[int, int], mask: Image.Image, request: EditRequest
-    ) -> list[tuple[editing.Window, list[np.ndarray]]]:
+    ) -> list[tuple[geometry.Window, list[np.ndarray]]]:
         """Which tokens will be redrawn: per window, one (side, side) bool array per scale, True = redrawn."""
-        windows = editing.plan_windows(fit_mask(mask, size), self.resolution, request.context)
+        windows = geometry.plan_windows(fit_mask(mask, size), self.resolution, request.context)
         out = []
         for window in windows:
             keep = self.beginnings.keep_maps(window.mask, request)

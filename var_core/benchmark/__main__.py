@@ -20,7 +20,7 @@ import sys
 
 import torch
 
-from ..memory import keep_freed_memory
+from ..model.memory import keep_freed_memory
 from .agreement import agreement
 from .measure import alone, measure, open_or_random
 from .peers import compare

@@ -13,11 +13,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..checkpoints import Model
 from ..engine import Engine
-from ..precision import packing_pays
-from ..sampler import SampleOptions, sample
-from ..transformer import Transformer
+from ..model.checkpoints import Model
+from ..model.precision import packing_pays
+from ..model.transformer import Transformer
+from ..sampling.sampler import SampleOptions, sample
 from .plain import reference_logits
 
 # what must hold: largest difference or relative difference at most, share of equal greedy tokens at least

@@ -20,13 +20,13 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from .. import editing
-from ..checkpoints import Model
+from ..editing import geometry
 from ..engine import Engine
-from ..registry import MODELS, is_on_disk, open_model
+from ..model.checkpoints import Model
+from ..model.registry import MODELS, is_on_disk, open_model
+from ..model.tokenizer import Tokenizer, TokenizerConfig
+from ..model.transformer import Transformer, TransformerConfig
 from ..request import EditRequest, Result
-from ..tokenizer import Tokenizer, TokenizerConfig
-from ..transformer import Transformer, TransformerConfig
 from .plain import reference
 
 BRANCH_FROM = 7  # scale
@@ -145,8 +145,8 @@ class _Reference:
         if request.task == "inpaint":
             assert request.image is not None and request.mask is not None
             self.picture = engine.beginnings.encoder.pixels([request.image])
-            fraction = editing.known_fraction(request.mask, engine.sides[-1])
-            self.keep = editing.official_keep((fraction > 0.5).astype(np.float32), engine.sides)
+            fraction = geometry.known_fraction(request.mask, engine.sides[-1])
+            self.keep = geometry.official_keep((fraction > 0.5).astype(np.float32), engine.sides)
 
     def seconds(self, seed: int) -> float:
         """One run."""

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checkpoints import Model
-from ..sampler import SampleOptions, filter_logits
+from ..model.checkpoints import Model
+from ..sampling.sampler import SampleOptions, filter_logits
 
 
 def _reference_block(block, x: Tensor, act: Tensor, shared: Tensor | None, past: list[Tensor] | None):

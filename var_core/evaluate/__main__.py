@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import get_args
 
 from ..engine import Engine
-from ..memory import keep_freed_memory
-from ..registry import BUNDLED, open_model
+from ..model.memory import keep_freed_memory
+from ..model.registry import BUNDLED, open_model
 from ..request import Fill
 from ..train.classifier import load_classifier
 from ..train.data import load_pictures

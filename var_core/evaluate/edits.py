@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from ..compositing import match_surroundings
+from ..editing.compositing import match_surroundings
 from ..engine import Engine
-from ..images import save_png, to_pictures
+from ..files.images import save_png, to_pictures
 from ..request import EditRequest, Result
 from ..train.classifier import Classifier, look
 from ..train.data import Pictures

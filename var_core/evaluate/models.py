@@ -10,10 +10,10 @@ import torch
 from PIL import Image, ImageDraw
 
 from ..engine import Engine
-from ..images import save_png
-from ..registry import open_model
+from ..files.images import save_png
+from ..model.registry import open_model
+from ..model.tokenizer import Tokenizer
 from ..request import EditRequest
-from ..tokenizer import Tokenizer
 from ..train.data import Pictures
 from ..train.transformer import token_cache
 from ..train.transformer import validate as validate_transformer

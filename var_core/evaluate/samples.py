@@ -9,7 +9,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..engine import Engine
-from ..images import save_png
+from ..files.images import save_png
 from ..request import EditRequest
 from ..train.classifier import Classifier, accuracy, look
 from ..train.data import Pictures

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoints import Model, config_from, save_model
-from ..memory import keep_freed_memory
-from ..precision import bfloat16_gain
-from ..registry import open_model
-from ..tokenizer import Tokenizer, TokenizerConfig
-from ..transformer import Transformer, TransformerConfig
+from ..model.checkpoints import Model, config_from, save_model
+from ..model.memory import keep_freed_memory
+from ..model.precision import bfloat16_gain
+from ..model.registry import open_model
+from ..model.tokenizer import Tokenizer, TokenizerConfig
+from ..model.transformer import Transformer, TransformerConfig
 from .classifier import train_classifier
 from .compare import compare
 from .run import Length, Workers, joined, load_state

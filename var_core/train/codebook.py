@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..tokenizer import Tokenizer
+from ..model.tokenizer import Tokenizer
 from .run import Workers
 
 

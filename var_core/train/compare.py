@@ -11,7 +11,7 @@ import torch
 
 from ..evaluate.metrics import frechet
 from ..evaluate.models import reconstruct
-from ..tokenizer import Tokenizer, TokenizerConfig
+from ..model.tokenizer import Tokenizer, TokenizerConfig
 from .classifier import Classifier, load_classifier, look
 from .data import Pictures, load_pictures, to_model
 from .run import Length, Workers

@@ -19,8 +19,8 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..registry import open_model
-from ..tokenizer import Refine, Tokenizer, TokenizerConfig
+from ..model.registry import open_model
+from ..model.tokenizer import Refine, Tokenizer, TokenizerConfig
 from .classifier import Classifier, load_classifier
 from .codebook import MovingCodes, quantize_with_gradients, restart_codes, start_codebook
 from .data import Pictures, load_pictures, to_model

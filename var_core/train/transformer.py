@@ -19,10 +19,10 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..checkpoints import config_from
-from ..sampler import SampleOptions, sample
-from ..tokenizer import Tokenizer, TokenizerConfig
-from ..transformer import Block, Transformer, TransformerConfig
+from ..model.checkpoints import config_from
+from ..model.tokenizer import Tokenizer, TokenizerConfig
+from ..model.transformer import Block, Transformer, TransformerConfig
+from ..sampling.sampler import SampleOptions, sample
 from .data import Pictures, load_pictures, to_model
 from .run import (
     Average,

@@ -1,0 +1,213 @@
+"""The named endpoints, by gradio_client against the real server: odd inputs, limits and privacy."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from conftest import rectangle, scenery
+from gradio_client import Client, handle_file
+from PIL import Image
+from test_images import encoded, png_header
+
+SIZE = (120, 90)
+Outcome = tuple[list[dict], list[Path]]
+
+
+@pytest.fixture(scope="module")
+def client(url: str, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    return Client(url, verbose=False, download_files=str(tmp_path_factory.mktemp("answers")))
+
+
+@pytest.fixture
+def inpaint(client: Client, tmp_path: Path) -> Callable[..., Outcome]:
+    """Send a picture and a mask, give every progress item and the finished files."""
+
+    def call(picture: bytes, mask: Image.Image | bytes, **options: object) -> Outcome:
+        (tmp_path / "picture.png").write_bytes(picture)
+        (tmp_path / "mask.png").write_bytes(mask if isinstance(mask, bytes) else encoded(mask))
+        sent = handle_file(tmp_path / "picture.png"), handle_file(tmp_path / "mask.png")
+        job = client.submit(*sent, seed=3, feather=0, api_name="/inpaint", **options)
+        job.result(timeout=60)  # raises what the server says
+        steps = job.outputs()
+        return [progress for progress, _ in steps], [Path(path) for path in steps[-1][1] or []]
+
+    return call
+
+
+def exact_outside(picture: Image.Image, mask: Image.Image, made: Path) -> np.ndarray:
+    """Checks that what the mask leaves out has the same bytes; gives which masked pixels changed."""
+    after, before, hole = np.asarray(Image.open(made).convert("RGB")), np.asarray(picture), np.asarray(mask) > 127
+    assert after.shape == before.shape
+    assert np.array_equal(after[~hole], before[~hole])
+    return (after[hole] != before[hole]).any(axis=-1)
+
+
+REFUSED = {
+    "over 40 megapixels": (png_header(8_000, 6_000), "48 megapixels, the limit is 40"),
+    "a bomb": (png_header(16_000, 16_000), "megapixels"),
+    "a side under 16": (encoded(scenery(40, 15)), "each side needs at least 16"),
+    "a side over 16384": (png_header(16_385, 100), "no side may exceed 16384"),
+    "cut off": (encoded(scenery(200, 150))[:3000], "damaged or cut off"),
+    "cut off JPEG": (encoded(scenery(200, 150), "JPEG")[:2000], "damaged or cut off"),
+    "SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a PNG, JPEG or WebP"),
+    "HTML": (b"<!doctype html><script>alert(1)</script>", "not a PNG, JPEG or WebP"),
+    "GIF": (encoded(scenery(60, 60), "GIF"), "not a PNG, JPEG or WebP"),
+    "nothing": (b"", "not a PNG, JPEG or WebP"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_pictures_name_the_limit(inpaint: Callable[..., Outcome], name: str) -> None:
+    data, words = REFUSED[name]
+    with pytest.raises(Exception, match=words) as error:
+        inpaint(data, rectangle(SIZE, (10, 10, 40, 40)))
+    text = str(error.value)
+    assert "\n" not in text.strip() and "/" not in text, "one sentence, and no path of the server"
+
+
+def test_over_20_megabytes_never_gets_in(inpaint: Callable[..., Outcome], url: str) -> None:
+    data = b"\x89PNG\r\n\x1a\n" + bytes(20 * 2**20)
+    with pytest.raises(Exception, match=f"maximum file size of {20 * 2**20} bytes"):  # the client itself
+        inpaint(data, rectangle(SIZE, (10, 10, 40, 40)))
+    answer = httpx.post(f"{url}/gradio_api/upload", files={"files": ("big.png", data)}, trust_env=False, timeout=60)
+    assert answer.status_code == 413 and "20" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (Image.new("L", SIZE), "mask is empty"),
+        (b"<svg/>", "not a PNG, JPEG or WebP"),
+        (png_header(9_000, 9_000), "limit is 40 megapixels"),
+    ],
+    ids=["empty", "no picture", "huge"],
+)
+def test_refused_masks(inpaint: Callable[..., Outcome], mask: Image.Image | bytes, words: str) -> None:
+    with pytest.raises(Exception, match=words):
+        inpaint(encoded(scenery(*SIZE)), mask)
+
+
+BLOBS = rectangle(SIZE, (2, 2, 12, 12))
+BLOBS.paste(255, (105, 75, 118, 88))
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        rectangle(SIZE, (0, 0, *SIZE)),
+        rectangle(SIZE, (60, 40, 61, 41)),
+        rectangle(SIZE, (0, 20, 30, 60)),
+        rectangle(SIZE, (100, 70, *SIZE)),
+        BLOBS,
+    ],
+    ids=["full", "one pixel", "border", "corner", "two far apart"],
+)
+def test_odd_masks_change_what_they_cover_and_nothing_else(inpaint: Callable[..., Outcome], mask: Image.Image) -> None:
+    picture = scenery(*SIZE)
+    steps, files = inpaint(encoded(picture), mask)
+    assert len(files) == 1 and len(steps) >= 10 and steps[-1]["scale"] == 10
+    changed = exact_outside(picture, mask, files[0])
+    assert len(changed) < 4 or changed.mean() > 0.9
+
+
+def test_a_mask_of_another_size_is_scaled(inpaint: Callable[..., Outcome]) -> None:
+    picture = scenery(*SIZE)
+    _, files = inpaint(encoded(picture), rectangle((40, 30), (10, 10, 20, 20)))
+    assert exact_outside(picture, rectangle(SIZE, (30, 30, 60, 60)), files[0]).mean() > 0.9
+
+
+def test_an_animation_gives_its_first_frame(inpaint: Callable[..., Outcome]) -> None:
+    first, second = scenery(*SIZE, seed=1), scenery(*SIZE, seed=2)
+    data = encoded(first, "WEBP", save_all=True, append_images=[second], duration=80, lossless=True)
+    _, files = inpaint(data, rectangle(SIZE, (10, 10, 40, 40)))
+    assert exact_outside(first, rectangle(SIZE, (10, 10, 40, 40)), files[0]).any()
+
+
+def test_the_camera_and_the_place_stay_behind(inpaint: Callable[..., Outcome]) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "CameraMaker"
+    exif[0x0112] = 6
+    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0)})
+    data = encoded(scenery(90, 120), "JPEG", exif=exif)
+    assert b"CameraMaker" in data
+    _, files = inpaint(data, rectangle(SIZE, (10, 10, 40, 40)))
+    made = Image.open(files[0])
+    assert made.size == SIZE, "upright"
+    assert b"CameraMaker" not in files[0].read_bytes() and not made.getexif() and set(made.info) <= {"var-editor"}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "options", "words"),
+    [
+        ("/generate", {"candidates": 99}, "1 to 16"),
+        ("/generate", {"seed": -1}, "seed must be 0 to"),
+        ("/generate", {"guidance": 50}, "Guidance must be 0 to 20"),
+        ("/generate", {"model": "var-d17"}, "no model"),
+        ("/generate", {"model": "/etc/passwd"}, "no model"),
+        ("/branch", {"start_scale": 3}, "no result yet"),
+        ("/generate", {"label": "9999"}, "out of range"),
+    ],
+)
+def test_settings_out_of_range_are_named(url: str, endpoint: str, options: dict, words: str) -> None:
+    with pytest.raises(Exception, match=words):
+        Client(url, verbose=False).predict(api_name=endpoint, **options)
+
+
+def test_a_picture_is_needed(client: Client) -> None:
+    for name in ("/vary", "/outpaint"):
+        with pytest.raises(Exception, match="An image is needed"):
+            client.predict(None, api_name=name)
+
+
+def test_a_recipe_from_elsewhere_is_data_only(client: Client, tmp_path: Path) -> None:
+    from var_core import save_png
+
+    save_png(scenery(60, 60), tmp_path / "odd.png", {"var-editor": json.dumps({"model": "x", "passes": "many"})})
+    with pytest.raises(Exception, match=r"recipe|made with|model") as error:
+        client.predict(handle_file(tmp_path / "odd.png"), api_name="/replay")
+    assert "Traceback" not in str(error.value) and str(tmp_path) not in str(error.value)
+
+
+def test_outpainting_by_a_program(client: Client, tmp_path: Path) -> None:
+    picture = scenery(*SIZE)
+    picture.save(tmp_path / "photo.png")
+    _, files = client.predict(handle_file(tmp_path / "photo.png"), right=40, feather=0, seed=1, api_name="/outpaint")
+    wide = Image.open(files[0])
+    assert wide.size == (160, 90)
+    assert wide.convert("RGB").crop((0, 0, *SIZE)).tobytes() == picture.tobytes()
+
+
+def test_previews_are_small_pictures(inpaint: Callable[..., Outcome]) -> None:
+    import base64
+
+    steps, _ = inpaint(encoded(scenery(1600, 1200)), rectangle((1600, 1200), (300, 300, 700, 700)))
+    for progress in steps:
+        kind, data = progress["preview"].split(",")
+        assert kind == "data:image/jpeg;base64" and max(Image.open(io.BytesIO(base64.b64decode(data))).size) <= 512
+    assert [progress["seconds"] for progress in steps] == sorted(progress["seconds"] for progress in steps)
+
+
+def test_the_example_of_the_readme(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
+    (code,) = [block for block in blocks if "gradio_client" in block]
+    scenery(*SIZE).save(tmp_path / "photo.jpg")
+    rectangle(SIZE, (20, 20, 60, 60)).save(tmp_path / "mask.png")
+    monkeypatch.chdir(tmp_path)
+    exec(code.replace("http://127.0.0.1:7860", url), {})
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()][-10:] == [str(k) for k in range(1, 11)]
+
+
+def test_every_endpoint_tells_its_types(client: Client) -> None:
+    listed = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    for name in ("/generate", "/inpaint", "/edit", "/outpaint", "/vary", "/branch", "/replay", "/models"):
+        for parameter in listed[name]["parameters"]:
+            assert parameter["python_type"]["type"], (name, parameter)
+    needed = [part["parameter_name"] for part in listed["/inpaint"]["parameters"] if not part["parameter_has_default"]]
+    assert needed == ["image", "mask"]
