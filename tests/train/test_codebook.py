@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_train import TOKENIZER, data, folder, states  # noqa: F401  data is a fixture
+from test_train import TOKENIZER, data, states  # noqa: F401  data is a fixture
 
+from var_core.measures.classifier import Classifier, ClassifierConfig, save_classifier
 from var_core.model.tokenizer import Tokenizer, TokenizerConfig
 from var_core.train.__main__ import main
-from var_core.train.classifier import Classifier, ClassifierConfig, save_classifier
 from var_core.train.codebook import MovingCodes, quantize_with_gradients, restart_codes, rotated, start_codebook
 from var_core.train.losses import Adversary, Perceptual, picture_loss
 from var_core.train.run import Workers

@@ -7,48 +7,23 @@ import json
 import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from shapes import draw, folder
 
 from var_core import EditRequest, Engine
 from var_core.model.tokenizer import Tokenizer, TokenizerConfig
+from var_core.pictures.data import load_pictures
 from var_core.train.__main__ import main
-from var_core.train.data import load_pictures
 from var_core.train.run import Workers
 
 SIDES = "1,2,3,4,6,8"
 TOKENIZER = ["--sides", SIDES, "--channels", "32", "--multipliers", "1,1,1", "--code-dim", "8", "--vocab", "64"]
 TOKENIZER += ["--warmup", "4", "--batch", "4", "--float32", "--device", "cpu"]
 TRANSFORMER = ["--depth", "2", "--width", "32", "--heads", "2", "--variants", "2", "--batch", "4", "--device", "cpu"]
-
-
-def draw(kind: str, seed: int) -> Image.Image:
-    rng = np.random.default_rng(seed)
-    image = Image.new("RGB", (44, 40), tuple(int(v) for v in rng.integers(150, 256, 3)))
-    x, y, r = (int(v) for v in rng.integers((12, 12, 6), (30, 28, 12)))
-    pen = ImageDraw.Draw(image)
-    colour = {"disc": (200, 40, 40), "box": (40, 60, 200), "ring": (30, 140, 60), "bar": (120, 60, 150)}[kind]
-    if kind in ("disc", "ring"):
-        pen.ellipse((x - r, y - r, x + r, y + r), fill=colour if kind == "disc" else None, outline=colour, width=3)
-    else:
-        pen.rectangle(
-            (x - r, y - r // (3 if kind == "bar" else 1), x + r, y + r // (3 if kind == "bar" else 1)), colour
-        )
-    return image
-
-
-def folder(path: Path, kinds: tuple[str, ...], count: int) -> Path:
-    for i in range(count):
-        kind = kinds[i % len(kinds)]
-        place = path / ("val" if i % 10 < len(kinds) else "train") / kind
-        place.mkdir(parents=True, exist_ok=True)
-        draw(kind, i).save(place / f"{i}.png")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -199,15 +174,6 @@ def test_unusable_data_is_one_sentence(what: str, tmp_path: Path, capsys) -> Non
     assert main(["tokenizer", "--data", str(path), "--out", str(tmp_path / "o"), "--steps", "1", *TOKENIZER]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and len(error.strip().splitlines()) == 1
-
-
-def test_a_zip_is_the_same_as_its_folder(data: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
-        for file in sorted(data.rglob("*.png")):
-            archive.write(file, file.relative_to(data))
-    one, other = load_pictures(data, "train", 32), load_pictures(tmp_path / "data.zip", "train", 32)
-    assert one.names == other.names and one.class_names == other.class_names
-    assert all(np.array_equal(a, b) for a, b in zip(one.arrays, other.arrays, strict=True))
 
 
 def test_a_run_travels_in_parts_to_the_byte(runs: Path, tmp_path: Path, capsys) -> None:

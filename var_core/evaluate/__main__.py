@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import get_args
 
 from ..engine import Engine
+from ..measures.classifier import load_classifier
+from ..measures.reconstruction import reconstruct
 from ..model.memory import keep_freed_memory
 from ..model.registry import BUNDLED, open_model
+from ..pictures.data import load_pictures
 from ..request import Fill
-from ..train.classifier import load_classifier
-from ..train.data import load_pictures
 from .edits import FAMILIES, edit, order, sheet
-from .models import likelihood, reconstruct, samples
+from .models import likelihood, samples
 from .samples import generate
 
 

@@ -14,10 +14,10 @@ from tqdm import tqdm
 from ..editing.compositing import match_surroundings
 from ..engine import Engine
 from ..files.images import save_png, to_pictures
+from ..measures.classifier import Classifier, look
+from ..measures.metrics import bootstrap, frechet, interval, kernel_distance, seam_score
+from ..pictures.data import Pictures
 from ..request import EditRequest, Result
-from ..train.classifier import Classifier, look
-from ..train.data import Pictures
-from .metrics import bootstrap, frechet, interval, kernel_distance, seam_score
 
 FAMILIES = ("box", "strokes", "half", "border", "outpaint")
 METHODS = ("evidence", "official", "telea", "navier-stokes")

@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 from ..engine import Engine
 from ..files.images import save_png
+from ..measures.classifier import Classifier, accuracy, look
+from ..measures.metrics import bootstrap, frechet, interval, kernel_distance
+from ..pictures.data import Pictures
 from ..request import EditRequest
-from ..train.classifier import Classifier, accuracy, look
-from ..train.data import Pictures
-from .metrics import bootstrap, frechet, interval, kernel_distance
 
 _BATCH = 8
 

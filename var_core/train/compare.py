@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..evaluate.metrics import frechet
-from ..evaluate.models import reconstruct
+from ..measures.classifier import Classifier, load_classifier, look
+from ..measures.metrics import frechet
+from ..measures.reconstruction import reconstruct
 from ..model.tokenizer import Tokenizer, TokenizerConfig
-from .classifier import Classifier, load_classifier, look
-from .data import Pictures, load_pictures, to_model
+from ..pictures.data import Pictures, load_pictures, to_model
 from .run import Length, Workers
 from .tokenizer import TokenizerTraining, train_tokenizer
 from .transformer import load_tokenizer

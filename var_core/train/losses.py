@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .classifier import Classifier
+from ..measures.classifier import Classifier
 from .run import Workers
 
 

@@ -19,11 +19,11 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..measures.classifier import Classifier, load_classifier
 from ..model.registry import open_model
 from ..model.tokenizer import Refine, Tokenizer, TokenizerConfig
-from .classifier import Classifier, load_classifier
+from ..pictures.data import Pictures, load_pictures, to_model
 from .codebook import MovingCodes, quantize_with_gradients, restart_codes, start_codebook
-from .data import Pictures, load_pictures, to_model
 from .losses import Adversary, Perceptual, picture_loss
 from .run import (
     Average,
