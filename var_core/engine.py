@@ -21,9 +21,9 @@ from .editing.preview import LinearDecoder, preview, small
 from .editing.start import Beginnings
 from .files import recipe
 from .files.images import save_png, to_pictures
-from .model import precision
 from .model.checkpoints import Model
 from .model.memory import keep_freed_memory
+from .model.precision import Precision, best_dtype, describe, packs, prefers_channels_last
 from .model.registry import find_model, open_model
 from .request import EditRequest, Frame, Pass, Result
 from .sampling.graphs import StepGraphs
@@ -53,12 +53,12 @@ class Engine:
         cls, name_or_path: str = "garden-128", device: str | None = None, dtype: torch.dtype | None = None
     ) -> Engine:
         """Load a registered model or a file. device: default the GPU if there is one; dtype: of the large matrices
-        and convolutions, default what pays on this machine (`precision`)."""
+        and convolutions, default what this machine is made for (`model.precision`)."""
         keep_freed_memory()
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if dtype is None:
             size = sum(path.stat().st_size for path in find_model(name_or_path))
-            dtype = precision.best_dtype(size, torch.device(device))
+            dtype = best_dtype(size, torch.device(device))
         engine = cls(open_model(name_or_path, dtype), device)
         engine.pack()
         return engine
@@ -78,12 +78,11 @@ class Engine:
         self.beginnings.forget()
 
     def pack(self) -> None:
-        """Lay the weights out for this machine's CPU, where that pays. The last step: the model can be neither saved
+        """Lay the weights out for this machine's CPU. The last step: the model can be neither saved
         nor converted afterwards."""
         if self.device.type == "cpu":
-            exact = self.transformer.dtype == torch.float32
-            self.tokenizer.fold(winograd=exact and self.linear.always and precision.winograd_pays())
-            if precision.packing_pays(self.transformer.dtype):
+            self.tokenizer.fold()
+            if packs(self.transformer.dtype):
                 self.transformer.pack()
                 # what is left lets go of the file, which else stays mapped beside the packed copies
                 for module in (self.transformer, self.tokenizer):
@@ -93,8 +92,12 @@ class Engine:
     def _settle(self) -> None:
         """The memory layout that pays for a large decoder here."""
         if self.linear.always:
-            gains = self.device.type == "cuda" or precision.channels_last_pays(self.transformer.dtype)
-            self.tokenizer.set_channels_last(gains)
+            self.tokenizer.set_channels_last(prefers_channels_last(self.device))
+
+    @property
+    def precision(self) -> Precision:
+        """Number format and layout, as they are now."""
+        return describe(self.transformer.head.weight, self.tokenizer.quant_conv.weight)
 
     @property
     def name(self) -> str:

@@ -88,7 +88,7 @@ def test_the_512_px_names_load(tmp_path: Path) -> None:
 @pytest.mark.parametrize("depth", [20, 24, 30])
 def test_larger_depths_fit_by_name_and_shape(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shapes only: two billion weights are not written to disk."""
-    from var_core import checkpoints
+    from var_core.model import checkpoints
 
     listed, small = at_depth(depth), entries("vae_ch160v4096z32.pth")
     with torch.device("meta"):

@@ -12,7 +12,6 @@ from conftest import build_model, rectangle, scenery
 
 from var_core import EditRequest, Engine
 from var_core.editing.preview import LinearDecoder, preview
-from var_core.model import precision
 from var_core.model.checkpoints import load_model
 from var_core.model.tokenizer import Upsample
 from var_core.request import Result
@@ -128,15 +127,6 @@ def test_weights_are_read_in_the_format_they_are_used_in(model_file: Path) -> No
     assert np.array_equal(*(np.asarray(result(engine, request).images[0]) for engine in (read, converted)))
 
 
-def test_the_number_format_is_chosen_by_size_and_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device("cpu")
-    for gain, wanted in ((2.0, torch.bfloat16), (1.1, torch.float32)):
-        monkeypatch.setattr(precision, "bfloat16_gain", lambda gain=gain: gain)
-        assert precision.best_dtype(10**9, cpu) == wanted and precision.best_dtype(10**7, cpu) == torch.float32
-    monkeypatch.undo()
-    assert precision.bfloat16_gain() > 0 and precision.channels_last_pays(torch.float32) in (True, False)
-
-
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-4), (torch.bfloat16, 0.1)])
 def test_packed_weights_give_the_same_logits(dtype: torch.dtype, most: float) -> None:
     plain, packed = (build_model().transformer.to(dtype).eval() for _ in range(2))
@@ -164,7 +154,6 @@ def test_folded_enlargements_are_exact(last: bool) -> None:
 
 
 def test_loading_lays_a_model_out_and_it_draws_the_same(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "packing_pays", lambda dtype: True)
     monkeypatch.setattr("var_core.model.tokenizer._WIDE", 1)
     engine, plain = Engine.load(str(model_file), "cpu"), Engine(load_model(model_file))
     assert engine.transformer.head.weight.is_mkldnn and not plain.transformer.head.weight.is_mkldnn

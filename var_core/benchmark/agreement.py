@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..engine import Engine
 from ..model.checkpoints import Model
-from ..model.precision import packing_pays
+from ..model.precision import packs
 from ..model.transformer import Transformer
 from ..sampling.sampler import SampleOptions, sample
 from .plain import reference_logits
@@ -30,7 +30,7 @@ BARS = {
 def variant(transformer: Transformer, dtype: str) -> Transformer:
     """The transformer as the engine holds it in `dtype`; the given one stays as it is."""
     made = copy.deepcopy(transformer).to(getattr(torch, dtype))
-    if packing_pays(made.dtype):
+    if packs(made.dtype):
         made.pack()
     return made
 

@@ -128,7 +128,7 @@ def _parts(engine: Engine, request: EditRequest, encoded: bool) -> dict[str, flo
     spent = {part: 0.0 for part in _PARTS}
     for (file, _, name), (_, _, _, cumulative, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
         for part, functions in _PARTS.items():
-            if any(file.endswith(f"var_core/{where}") and name == function for where, function in functions):
+            if any(file.endswith(f"/{where}") and name == function for where, function in functions):
                 spent[part] += cumulative
     spent["other"] = max(0.0, total - sum(spent.values()))
     return {part: round(seconds, 4) for part, seconds in spent.items()}
@@ -234,7 +234,7 @@ def alone(name: str, task: str, dtype: torch.dtype) -> dict:
         if name in MODELS and not is_on_disk(name):
             path = f"{folder}/{name}.safetensors"
             code = "import torch; from var_core.benchmark.measure import random_model; "
-            code += "from var_core.checkpoints import save_model; "
+            code += "from var_core.model.checkpoints import save_model; "
             code += f"save_model(random_model({name!r}), {path!r}, torch.bfloat16)"
             root = Path(__file__).parents[2]
             subprocess.run([sys.executable, "-c", code], check=True, cwd=root)

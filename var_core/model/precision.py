@@ -1,70 +1,64 @@
-"""Which number format and memory layout pay on this machine, measured in a blink instead of guessed."""
+"""Which number format and memory layout pay here: the processor's features decide, never a stopwatch, so that the same
+request gives the same bytes in every process."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .winograd import WinogradConv
-
 _LARGE = 200e6  # bytes of weight files; below it the conversions cost what the products save
-_PAYS = 1.3  # how much faster bfloat16 must be before it is taken: near ties never change a picture's bytes
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What a model computes in: bytes agree where this and the machine do. `str` of it is for a recipe."""
+
+    dtype: torch.dtype  # of the large matrices and convolutions
+    channels_last: bool  # the memory layout of the convolutions
+    packed: bool  # whether the large matrices lie in the order in which oneDNN multiplies
+
+    def __str__(self) -> str:
+        words = [str(self.dtype).removeprefix("torch.")]
+        words += ["channels last"] * self.channels_last + ["packed"] * self.packed
+        return ", ".join(words)
+
+
+def describe(matrix: Tensor, kernel: Tensor) -> Precision:
+    """As a model's weights are now: one of its large matrices, one of its 3x3 kernels."""
+    last = kernel.is_contiguous(memory_format=torch.channels_last)
+    return Precision(matrix.dtype, last, matrix.is_mkldnn)
 
 
 def best_dtype(size: int, device: torch.device) -> torch.dtype:
-    """bfloat16 for a large model (`size` bytes on disk) where it multiplies clearly faster here, else float32."""
-    if size < _LARGE:
-        return torch.float32
+    """bfloat16 for a large model (`size` bytes on disk) where the device is made for it, else float32."""
+    return torch.bfloat16 if size >= _LARGE and fast_bfloat16(device) else torch.float32
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 multiplies clearly faster than float32: GPUs that have it, CPUs with AMX, and AMD's with
+    AVX-512 BF16, where it is twice as fast; Intel's without AMX are half as fast in it as in float32."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    return torch.bfloat16 if bfloat16_gain() >= _PAYS else torch.float32
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("amx_bf16") or (has.get("avx512_bf16") and "Intel" not in str(has.get("cpu_name"))))
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    """Best of five, after one that does not count."""
-    times = []
-    for _ in range(6):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return min(times[1:])
+def prefers_channels_last(device: torch.device) -> bool:
+    """Whether convolutions are faster with channels last: cuDNN's and oneDNN's are, by a fifth to two thirds."""
+    return device.type == "cuda" or (device.type == "cpu" and torch.backends.mkldnn.is_available())
 
 
-@lru_cache(maxsize=1)
-@torch.inference_mode()
-def bfloat16_gain() -> float:
-    """How many times faster a bfloat16 matrix product is than a float32 one on this machine's CPU."""
-    a, b = torch.randn(256, 1024), torch.randn(1024, 1024)
-    half_a, half_b = a.bfloat16(), b.bfloat16()
-    return _seconds(lambda: a @ b) / _seconds(lambda: half_a @ half_b)
-
-
-@lru_cache(maxsize=2)
-@torch.inference_mode()
-def channels_last_pays(dtype: torch.dtype) -> bool:
-    """Whether a convolution between two norms is faster with channels last on this machine's CPU."""
-    picture, weight = torch.randn(1, 160, 48, 48, dtype=dtype), torch.randn(160, 160, 3, 3, dtype=dtype)
-
-    def seconds(layout: torch.memory_format) -> float:
-        x, w = picture.contiguous(memory_format=layout), weight.contiguous(memory_format=layout)
-        return _seconds(lambda: F.conv2d(F.silu(F.group_norm(x, 32)), w, padding=1))
-
-    return seconds(torch.contiguous_format) > 1.02 * seconds(torch.channels_last)
-
-
-@lru_cache(maxsize=1)
-@torch.inference_mode()
-def winograd_pays() -> bool:
-    """Whether `WinogradConv` beats a direct float32 convolution on this machine's CPU."""
-    layer = nn.Conv2d(160, 160, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    picture = torch.randn(1, 160, 64, 64).contiguous(memory_format=torch.channels_last)
-    fast = WinogradConv(layer)
-    return _seconds(lambda: layer(picture)) > 1.1 * _seconds(lambda: fast(picture))
+def packs(dtype: torch.dtype) -> bool:
+    """Whether this machine's CPU can multiply by packed weights; where it can they are no slower, and a fifth to a
+    third faster for few rows."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def linear(layer: nn.Linear, x: Tensor, bias: Tensor | None, gelu: bool = False) -> Tensor:
@@ -82,17 +76,3 @@ def pack(layer: nn.Linear) -> None:
     weight = layer.weight.detach()
     del layer.weight
     layer.weight = torch.ops.mkldnn._reorder_linear_weight(weight)  # type: ignore[assignment]
-
-
-@lru_cache(maxsize=2)
-@torch.inference_mode()
-def packing_pays(dtype: torch.dtype) -> bool:
-    """Whether packed weights multiply no slower on this machine's CPU (they usually are a fifth faster)."""
-    if not torch.backends.mkldnn.is_available():
-        return False
-    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return False
-    plain, packed = nn.Linear(512, 2048).to(dtype), nn.Linear(512, 2048).to(dtype)
-    pack(packed)
-    x = torch.randn(64, 512, dtype=dtype)
-    return _seconds(lambda: linear(packed, x, packed.bias)) < 1.1 * _seconds(lambda: linear(plain, x, plain.bias))

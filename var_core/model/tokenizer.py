@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .scales import Scales
-from .winograd import WinogradConv, suits
 
 _WIDE = 128  # channels from which the multiplications that folding saves are more than the copies it needs
 
@@ -49,9 +48,9 @@ class ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, groups: int) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(groups, in_channels, eps=1e-6)
-        self.conv1: nn.Module = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.norm2 = nn.GroupNorm(groups, out_channels, eps=1e-6)
-        self.conv2: nn.Module = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -233,15 +232,11 @@ class Tokenizer(nn.Module):
             module.to(dtype)
         return self
 
-    def fold(self, winograd: bool = False) -> None:
-        """Have the decoder's wide enlargements done at the small size, and with `winograd` wide 3x3 convolutions by
-        fewer multiplications: for inference, after the last conversion. The weights cannot be saved afterwards."""
+    def fold(self) -> None:
+        """Have the decoder's wide enlargements done at the small size: for inference, after the last conversion."""
         for module in self.decoder.modules():
             if isinstance(module, Upsample) and module.conv.in_channels >= _WIDE:
                 module.fold()
-        for block in self.modules() if winograd else ():
-            if isinstance(block, ResidualBlock):
-                block.conv1, block.conv2 = (WinogradConv(c) if suits(c) else c for c in (block.conv1, block.conv2))
 
     def set_channels_last(self, last: bool) -> None:
         """The memory layout of the convolutions; it changes their speed only."""

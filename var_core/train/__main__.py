@@ -16,7 +16,7 @@ import torch
 
 from ..model.checkpoints import Model, config_from, save_model
 from ..model.memory import keep_freed_memory
-from ..model.precision import bfloat16_gain
+from ..model.precision import fast_bfloat16
 from ..model.registry import open_model
 from ..model.tokenizer import Tokenizer, TokenizerConfig
 from ..model.transformer import Transformer, TransformerConfig
@@ -164,13 +164,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _half_pays(device: str) -> bool:
-    """Whether to train with bfloat16 autocast: on GPUs, and on processors that multiply no slower in it."""
-    return device != "cpu" or bfloat16_gain() > 1
+    """Whether to train with bfloat16 autocast: on GPUs, and on processors that are made for it."""
+    return device != "cpu" or fast_bfloat16(torch.device(device))
 
 
 def _train(args: argparse.Namespace, workers: Workers) -> dict:
     length = Length(steps=args.steps, minutes=args.minutes, max_minutes=args.max_minutes, max_steps=args.max_steps)
-    (half,) = workers.agree([not args.float32 and _half_pays(args.device)])  # each measures; they must not differ
+    (half,) = workers.agree([not args.float32 and _half_pays(args.device)])  # machines may differ, they must not
     where = {"length": length, "workers": workers, "bfloat16": bool(half)}
     if args.stage == "transformer":
         choices = TransformerTraining(
