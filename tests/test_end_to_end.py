@@ -1,0 +1,174 @@
+"""An edit from the request to the bytes, with a model whose every weight is chosen by hand.
+
+Its encoder takes the mean colour of a cell and its decoder paints it back with a red tint; the codebook is a lattice of
+colours; the transformer has no opinion but that a class begins with its own colour and later scales add nothing. So it
+can be said in advance what the surroundings must do to a hole: the evidence alone draws it.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from conftest import rectangle
+from PIL import Image
+
+from var_core import EditRequest, Engine
+from var_core.model.checkpoints import Model
+from var_core.model.tokenizer import Tokenizer, TokenizerConfig
+from var_core.model.transformer import Transformer, TransformerConfig
+from var_core.request import Result
+
+SIDES, STRIDE = (1, 2, 3, 4, 6, 8), 4
+CELLS, SQUARE = SIDES[-1], SIDES[-1] * STRIDE
+STEPS = (-0.6, -0.25, -0.1, -0.04, 0.0, 0.04, 0.1, 0.25, 0.6)
+CODES = torch.tensor(list(product(STEPS, repeat=3)))  # (729, 3): what a token adds to red, green and blue
+NOTHING, RED, GREEN = (
+    CODES.tolist().index(torch.tensor(c).tolist()) for c in ((0, 0, 0), (0.6, -0.6, -0.6), (-0.6, 0.6, -0.6))
+)
+TINT = 20  # grey levels of red that the decoder adds
+LARGE = 30.0  # channels of +-LARGE beside the colours keep every norm from changing them
+
+
+@torch.no_grad()
+def mean_colours() -> Tokenizer:
+    """Channels 4 i and 4 i + 1 hold colour i and its negative, 4 i + 2 and 4 i + 3 hold +-LARGE: a group of four has
+    mean 0 and a deviation of LARGE / sqrt(2), whatever the picture, so that a norm only divides."""
+    config = TokenizerConfig(
+        sides=SIDES, channels=16, multipliers=(1, 1, 1), residual_blocks=1, code_dim=3, vocab_size=len(CODES),
+        refine_count=1, groups=4,
+    )  # fmt: skip
+    tokenizer = Tokenizer(config).eval()
+    for parameter in tokenizer.parameters():
+        parameter.zero_()
+    steady = LARGE * torch.tensor([0.0, 0, 1, -1] * 3 + [1, -1, 1, -1])
+    for net, colours in ((tokenizer.encoder, 3), (tokenizer.decoder, 3)):
+        for i in range(colours):
+            net.conv_in.weight[4 * i, i, 1, 1], net.conv_in.weight[4 * i + 1, i, 1, 1] = 1, -1
+        net.conv_in.bias.copy_(steady)
+        net.norm_out.weight.fill_(LARGE / 2**0.5)
+        net.norm_out.bias.fill_(LARGE)  # so large that SiLU lets everything through
+        for i in range(colours):
+            net.conv_out.weight[i, 4 * i, 1, 1] = 1
+        net.conv_out.bias.fill_(-LARGE)
+    tokenizer.decoder.conv_out.bias[0] += TINT / 127.5
+    for i in range(16):
+        for level in tokenizer.encoder.levels[:-1]:  # the mean of four pixels
+            level.resample.conv.weight[i, i, :2, :2] = 0.25
+        for level in tokenizer.decoder.levels[:-1]:
+            level.resample.conv.weight[i, i, 1, 1] = 1
+    for same in (tokenizer.quant_conv, tokenizer.post_quant_conv, tokenizer.refine[0]):
+        for i in range(3):
+            same.weight[i, i, 1, 1] = 1
+    tokenizer.codebook.weight.copy_(CODES)
+    return tokenizer
+
+
+@torch.no_grad()
+def without_opinion() -> Transformer:
+    """Width 8. Input 0 and 1 stand for the classes at the first scale, 7 for every later scale; the head reads them."""
+    config = TransformerConfig(
+        sides=SIDES, depth=1, width=8, heads=1, mlp_width=8, classes=2, code_dim=3, vocab_size=len(CODES)
+    )
+    transformer = Transformer(config).eval()
+    for parameter in transformer.parameters():
+        parameter.zero_()
+    transformer.class_embed.weight[0, 0] = transformer.class_embed.weight[1, 1] = 1
+    transformer.scale_embed.weight[1:, 7] = 1
+    transformer.head.weight[RED, 0] = transformer.head.weight[GREEN, 1] = transformer.head.weight[NOTHING, 7] = 2
+    return transformer
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    card = {"licence": "MIT", "sampling": {"guidance": 0.0, "top_k": 1, "top_p": 0.0}}
+    return Engine(Model(mean_colours(), without_opinion(), ("red", "green"), "by-hand", card))
+
+
+SIZE, HOLE = (64, 48), (22, 13, 37, 28)  # no border of the hole is one of a cell
+SAND = np.array([170, 140, 110])
+
+
+def photo(under: tuple[int, int, int]) -> Image.Image:
+    """Sand that gets brighter to the right, with something under the paint."""
+    rows = SAND + np.linspace(-15, 15, SIZE[0])[None, :, None] + np.zeros((SIZE[1], 1, 1))
+    picture = Image.fromarray(rows.round().astype(np.uint8))
+    picture.paste(under, HOLE)
+    return picture
+
+
+def draw(engine: Engine, **changes: object) -> Result:
+    given = {"task": "inpaint", "image": photo((0, 0, 255)), "mask": rectangle(SIZE, HOLE), "seed": 3, "guess": False}
+    last = list(engine.run(EditRequest(**given | changes)))[-1].result  # type: ignore[arg-type]
+    assert last is not None
+    return last
+
+
+def pixels(picture: Image.Image) -> np.ndarray:
+    return np.asarray(picture).astype(int)
+
+
+def in_hole(picture: Image.Image) -> np.ndarray:
+    return pixels(picture.crop(HOLE))
+
+
+@torch.no_grad()
+def test_the_model_by_hand_is_what_it_should_be(engine: Engine) -> None:
+    blocks = torch.randint(0, 256, (1, 3, CELLS, CELLS), generator=torch.Generator().manual_seed(0)) / 127.5 - 1
+    square = blocks.repeat_interleave(STRIDE, 2).repeat_interleave(STRIDE, 3)
+    assert (engine.tokenizer.features(square) - blocks).abs().max() < 0.01
+    tint = torch.tensor([TINT / 127.5, 0, 0])[:, None, None]
+    assert (engine.tokenizer.decode(blocks) - (square + tint).clamp(-1, 1)).abs().max() < 0.01
+
+
+@pytest.mark.parametrize("method", ["evidence", "requantize", "official"])
+def test_what_lies_under_the_paint_has_no_influence(engine: Engine, method: str) -> None:
+    """The hole is filled before the encoder sees it: two photos that differ only there give the same bytes."""
+    for feather in (0, 5):
+        one, two = (
+            draw(engine, image=photo(under), method=method, feather=feather) for under in ((0, 0, 255), (255, 255, 0))
+        )
+        assert all(torch.equal(a, b) for a, b in zip(one.tokens[0], two.tokens[0], strict=True))
+        assert one.images[0].tobytes() == two.images[0].tobytes()
+
+
+def test_the_surroundings_speak_for_themselves(engine: Engine) -> None:
+    """The evidence's sign: the hole takes the colours around it, and their slope, not the opposite ones."""
+    made = in_hole(draw(engine, color_match=False).images[0]) - (TINT, 0, 0)
+    around = pixels(photo((0, 0, 0)))[10:13, 22:37].mean(axis=(0, 1))
+    assert np.abs(made.mean(axis=(0, 1)) - around).max() < 12
+    assert np.abs(made - around).max() < 40
+
+
+def test_what_is_kept_corrects_what_was_drawn(engine: Engine) -> None:
+    """A class edit begins red everywhere; at every later scale kept cells add what the running canvas lacks. The
+    source's own tokens would leave them red."""
+    result = draw(engine, task="edit", label="red", color_match=False, feather=6)
+    assert result.tokens[0][0].tolist() == [[RED]]
+    hole = in_hole(result.images[0])[4:-4, 4:-4]
+    assert (hole[..., 0] - hole[..., 1:].max(axis=-1) > 60).all(), "the class is drawn"
+    alpha = np.asarray(result.alpha)
+    fade = (alpha > 0) & (alpha < 255)
+    off = (pixels(result.images[0]) - pixels(photo((0, 0, 0))))[fade] - (alpha[fade][:, None] / 255) * (TINT, 0, 0)
+    assert fade.sum() > 300 and np.abs(off).mean() < 5
+    (done,) = result.passes
+    kept = np.asarray(rectangle(SIZE, HOLE).crop(done.box).resize((CELLS, CELLS), Image.Resampling.BOX)) == 0
+    with torch.no_grad():
+        canvas = engine.tokenizer.canvases(done.tokens)[-1][0].permute(1, 2, 0).numpy()
+    cells = photo((0, 0, 0)).crop(done.box).resize((CELLS, CELLS), Image.Resampling.BOX)
+    assert kept.sum() > 20 and np.abs((canvas + 1) * 127.5 - pixels(cells))[kept].max() < 12
+
+
+def test_colours_are_matched(engine: Engine) -> None:
+    """The decoder's tint ends where the paint does: the fade outside is the photo's, to the byte, and the hole's edge
+    is led towards it; in the middle what was drawn stays."""
+    made, plain = (draw(engine, feather=6, color_match=match) for match in (True, False))
+    alpha = np.asarray(made.alpha)
+    fade = (alpha > 0) & (alpha < 255)
+    photo_there = pixels(photo((0, 0, 0)))[fade]
+    assert np.array_equal(pixels(made.images[0])[fade], photo_there)
+    assert np.abs(pixels(plain.images[0])[fade] - photo_there).max() > TINT / 2
+    difference = in_hole(plain.images[0])[..., 0] - in_hole(made.images[0])[..., 0]
+    assert difference[0, 1:-1].mean() > TINT / 6 and np.abs(difference[6:9, 6:9]).max() <= 2
