@@ -1,4 +1,4 @@
-"""Parts of tokenizer training: quantization with gradients, the codebook's life, perceptual and adversarial losses."""
+"""Parts of tokenizer training: quantization with gradients, the codebook's life, losses."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from test_train import TOKENIZER, data, states  # noqa: F401  data is a fixture
 
 from var_core.measures.classifier import Classifier, ClassifierConfig, save_classifier
 from var_core.model.tokenizer import Tokenizer, TokenizerConfig
 from var_core.train.__main__ import main
-from var_core.train.codebook import MovingCodes, quantize_with_gradients, restart_codes, rotated, start_codebook
-from var_core.train.losses import Adversary, Perceptual, picture_loss
-from var_core.train.run import Workers
+from var_core.train.codebook import quantize_with_gradients, restart_codes, rotated, start_codebook
+from var_core.train.losses import Perceptual, picture_loss
 
 
 def small_tokenizer() -> Tokenizer:
@@ -74,20 +72,6 @@ def test_the_rotation_turns_gradients_with_the_vectors() -> None:
     assert torch.allclose(opposite, -features) and torch.isfinite(opposite).all()
 
 
-def test_moving_codes_follow_the_vectors_that_choose_them() -> None:
-    tokenizer = small_tokenizer()
-    moving = MovingCodes(tokenizer, decay=0.5)
-    assert not tokenizer.codebook.weight.requires_grad
-    moving.restart()
-    ids, goal = torch.tensor([[3, 3, 5]]), torch.full((1, 3, 8), 2.0)
-    for _ in range(40):
-        moving.update([ids], [goal], Workers())
-    assert torch.allclose(tokenizer.codebook.weight[[3, 5]], goal[0, :2], atol=1e-3)
-    other = tokenizer.codebook.weight[[0]].clone()
-    moving.update([ids], [goal], Workers())
-    assert torch.allclose(tokenizer.codebook.weight[[0]], other, atol=1e-5)  # chosen by none: stays
-
-
 def judge() -> Classifier:
     torch.manual_seed(0)
     return Classifier(ClassifierConfig(classes=2, widths=(8, 16), features=8, side=16), ("box", "disc"))
@@ -101,34 +85,19 @@ def test_losses_tell_pictures_apart() -> None:
     assert picture_loss(soft, real) > picture_loss(soft, real, plain=True) > 0 == picture_loss(real, real)
 
 
-def test_the_adversary_learns_and_pulls_as_told() -> None:
-    torch.manual_seed(0)
-    adversary = Adversary(0.5, 1e-3, torch.device("cpu"), width=8)
-    real, made = torch.rand(4, 3, 32, 32) * 2 - 1, torch.zeros(4, 3, 32, 32)
-    for _ in range(60):
-        adversary.learn(made, real, Workers(), 1.0)
-    with torch.no_grad():
-        assert adversary.net(real).mean() > adversary.net(made).mean() + 1
-    made.requires_grad_()
-    other = (made - real).square().mean()
-    pull = torch.autograd.grad(adversary.loss(made, other, Workers(), 1.0), made)[0]
-    usual = torch.autograd.grad((made - real).square().mean(), made)[0]
-    assert pull.norm() == pytest.approx(0.5 * usual.norm().item(), rel=1e-3)
-
-
 def test_a_cut_run_with_every_option_equals_an_uncut_one(data: Path, tmp_path: Path) -> None:  # noqa: F811
     save_classifier(judge(), tmp_path / "judge.safetensors")
-    extra = ["--rotation", "--moving-codes", "--perceptual", "0.5", "--adversarial", "0.1"]
+    extra = ["--rotation", "--perceptual", "0.5"]
     extra += ["--judge", str(tmp_path / "judge.safetensors"), "--restart-every", "2"]
     common = ["tokenizer", "--data", str(data), "--steps", "10", *TOKENIZER, *extra]
     assert main([*common, "--out", str(tmp_path / "whole")]) == 0
     for _ in range(3):
         assert main([*common, "--out", str(tmp_path / "cut"), "--max-steps", "4"]) == 0
     whole, cut = states(tmp_path / "whole"), states(tmp_path / "cut")
-    assert whole["step"] == cut["step"] == 10 and not torch.equal(whole["moving"]["counts"], torch.ones(64))
-    pairs = [(whole[part], cut[part]) for part in ("tokenizer", "average", "moving")]
-    pairs.append((whole["adversary"]["net"], cut["adversary"]["net"]))
-    assert all(torch.equal(one[name], other[name]) for one, other in pairs for name in one)
+    assert whole["step"] == cut["step"] == 10
+    assert all(
+        torch.equal(whole[part][name], cut[part][name]) for part in ("trained", "average") for name in whole[part]
+    )
     assert main([*common[:-4], "--perceptual", "1", "--out", str(tmp_path / "none")]) == 1  # no judge
 
 

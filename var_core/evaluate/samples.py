@@ -66,7 +66,7 @@ def generate(
     if out is not None:
         _neighbours(made, train, distances["made"][1], side, out)
     figures = {name: round(float(np.mean(values)), 4) for name, values in halves.items()}
-    kinds = np.array([val.class_names[label].split("-")[0] for label in labels])
+    kinds = np.array([val.kind(i) for i in range(len(val))])
     return {
         "samples": len(made),
         "accuracy": round(float(right.mean()), 3),

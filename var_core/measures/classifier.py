@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..pictures.data import Pictures, to_model
+from ..pictures.data import Pictures, stack, to_model
 
 _FORMAT = "next-scale-editor classifier 1"
 
@@ -76,8 +76,7 @@ def look(classifier: Classifier, pictures: list[np.ndarray], batch: int = 64) ->
     device = next(classifier.parameters()).device
     features, logits = [], []
     for at in range(0, len(pictures), batch):
-        pixels = np.stack(pictures[at : at + batch]).transpose(0, 3, 1, 2)
-        found = classifier.features(to_model(np.ascontiguousarray(pixels), device))
+        found = classifier.features(to_model(stack(pictures[at : at + batch]), device))
         features.append(found.double().cpu().numpy())
         logits.append(classifier.head(F.relu(found)).cpu().numpy())
     return np.concatenate(features), np.concatenate(logits)
@@ -87,7 +86,7 @@ def accuracy(classifier: Classifier, pictures: Pictures) -> dict[str, float]:
     """Share of pictures (centre squares) named right: over all, and by the first word of the class."""
     squares = [pictures.centre(i, classifier.config.side) for i in range(len(pictures))]
     right = look(classifier, squares)[1].argmax(1) == pictures.labels
-    kinds = np.array([pictures.class_names[label].split("-")[0] for label in pictures.labels])
+    kinds = np.array([pictures.kind(i) for i in range(len(pictures))])
     figures = {"accuracy": float(right.mean())}
     return figures | {f"accuracy {kind}": float(right[kinds == kind].mean()) for kind in sorted(set(kinds.tolist()))}
 

@@ -13,16 +13,15 @@ from tqdm import tqdm
 
 from ..model.tokenizer import Tokenizer
 from ..model.transformer import Transformer
-from ..pictures.data import Pictures, to_model
+from ..pictures.data import Pictures, stack, to_model
 
 
 @torch.inference_mode()
 def token_cache(
     tokenizer: Tokenizer, pictures: Pictures, variants: int, path: Path | None, device: torch.device
 ) -> np.ndarray:
-    """(n, variants, L) uint16 token ids of random crops, kept on disk where a
-    path is given; for one variant the centre square, in
-    float32 (validation)."""
+    """(n, variants, L) uint16 token ids of random crops, kept on disk where a path is given; for one variant of the
+    centre square, in float32 (validation)."""
     if path is not None and path.exists():
         cached = np.load(path, mmap_mode=None)
         if cached.shape == (len(pictures), variants, tokenizer.scales.total):
@@ -36,7 +35,7 @@ def token_cache(
             part = range(at, min(at + 64, len(pictures)))
             single = variants == 1
             crops = [pictures.centre(i, size) if single else pictures.crop(i, size, rng) for i in part]
-            image = to_model(np.ascontiguousarray(np.stack(crops).transpose(0, 3, 1, 2)), device)
+            image = to_model(stack(crops), device)
             with torch.autocast(device.type, torch.bfloat16, enabled=variants > 1):
                 features = tokenizer.quant_conv(tokenizer.encoder(image)).float()
             tokens = torch.cat(tokenizer.quantize(features)[0], dim=1)

@@ -36,6 +36,10 @@ class Pictures:
         each = counts[self.labels] ** -balance
         return each / each.sum()
 
+    def kind(self, index: int) -> str:
+        """The first word of the picture's class: "rose" of "rose-red"."""
+        return self.class_names[self.labels[index]].split("-")[0]
+
     def centre(self, index: int, size: int) -> np.ndarray:
         """The picture's centre square shrunk to `size`: (size, size, 3) uint8."""
         height, width = self.arrays[index].shape[:2]
@@ -75,8 +79,7 @@ class Pictures:
         """(b, 3, size, size) uint8 crops and (b,) labels; of these only `rows`, with the random numbers of all."""
         index = rng.choice(len(self), size=b, p=weights)
         places = [(int(i), size, *self._place(int(i), size, rng)) for i in index]
-        crops = np.stack([self._cut(*place) for place in places[rows]])
-        return np.ascontiguousarray(crops.transpose(0, 3, 1, 2)), self.labels[index[rows]]
+        return stack([self._cut(*place) for place in places[rows]]), self.labels[index[rows]]
 
 
 def load_pictures(path: str | Path, split: str, size: int) -> Pictures:
@@ -138,6 +141,11 @@ def _decode(data: bytes, size: int, name: str) -> np.ndarray:
         new = (max(size, round(image.width * target / short)), max(size, round(image.height * target / short)))
         image = image.resize(new, Image.Resampling.LANCZOS)
     return np.asarray(image)
+
+
+def stack(squares: list[np.ndarray]) -> np.ndarray:
+    """Pictures (H, W, 3) of one size -> (b, 3, H, W)."""
+    return np.ascontiguousarray(np.stack(squares).transpose(0, 3, 1, 2))
 
 
 def to_model(batch: np.ndarray, device: torch.device) -> Tensor:

@@ -22,10 +22,11 @@ from ..model.tokenizer import Tokenizer, TokenizerConfig
 from ..model.transformer import Transformer, TransformerConfig
 from .classifier import train_classifier
 from .compare import compare
-from .run import Length, Workers, joined, load_state
+from .run import Length, load_state
 from .tokenizer import TokenizerTraining, train_tokenizer
 from .transformer import TransformerTraining, load_tokenizer, train_transformer
 from .travel import join_run, split_run
+from .workers import Workers, joined
 
 # of small models of few classes: measured on garden-128
 SAMPLING = {
@@ -84,9 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     tok = stages.add_parser("tokenizer", help="train the multi-scale tokenizer")
     _tokenizer(tok, TokenizerConfig().sides)
     tok.add_argument("--rotation", action="store_true", help="gradients by the rotation trick")
-    tok.add_argument("--moving-codes", action="store_true", help="codes as moving averages, not by gradients")
     tok.add_argument("--perceptual", type=float, default=0.0, help="weight of a loss in the features of --judge")
-    tok.add_argument("--adversarial", type=float, default=0.0, help="pull of an adversary late in the run (try 0.1)")
     tok.add_argument("--judge", help="a classifier of the same pictures, for --perceptual")
     tok.add_argument("--decoder-of", metavar="MODEL", help="train only this model's decoder further; its tokens stay")
     other = stages.add_parser("compare", help="short tokenizer runs with one part of the recipe changed at a time")
@@ -190,9 +189,8 @@ def _train(args: argparse.Namespace, workers: Workers) -> dict:
     if args.stage == "compare":
         return compare(config, training, args.data, args.out, judge=args.judge, only=args.only, **where)
     training = replace(
-        training, rotation=args.rotation, moving_codes=args.moving_codes, perceptual=args.perceptual,
-        adversarial=args.adversarial, judge=args.judge, decoder_of=args.decoder_of,
-    )  # fmt: skip
+        training, rotation=args.rotation, perceptual=args.perceptual, judge=args.judge, decoder_of=args.decoder_of
+    )
     return train_tokenizer(config, training, args.data, args.out, **where)
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ..measures.classifier import Classifier, ClassifierConfig, accuracy, save_classifier
 from ..pictures.data import load_pictures, to_model
-from .run import Average, Clock, Length, learning_rate
+from .run import Clock, Length, averaged, learning_rate
 
 
 def _soften(image: Tensor, rng: np.random.Generator) -> Tensor:
@@ -43,7 +43,7 @@ def train_classifier(
     rng, where = np.random.default_rng(seed), torch.device(device)
     torch.manual_seed(seed)
     classifier = Classifier(config, train.class_names).to(where)
-    average = Average(classifier, 0.998)
+    average = averaged(classifier, 0.998)
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=rate, weight_decay=0.05)
     weights, clock, step = train.weights(0.5), Clock(length, 0.0, 0), 0
     bar = tqdm(total=length.steps, unit="step", mininterval=5)
@@ -57,14 +57,13 @@ def train_classifier(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        average.update(classifier, step)
-        for own, new in zip(average.module.buffers(), classifier.buffers(), strict=True):
-            own.copy_(new)
+        average.update_parameters(classifier)
         step += 1
         bar.update()
         if step % 50 == 0:
             bar.set_postfix(loss=f"{loss.item():.3f}")
     bar.close()
+    assert isinstance(average.module, Classifier)
     figures = accuracy(average.module, val) | {"steps": step, "minutes": round(clock.minutes, 1)}
     save_classifier(average.module, out)
     return figures

@@ -1,4 +1,4 @@
-"""How a codebook is learned: quantization with gradients, its start, its updates, and restarts of dead codes."""
+"""How a codebook is learned: quantization with gradients, its start, and restarts of dead codes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from ..model.tokenizer import Tokenizer
-from .run import Workers
 
 
 def rotated(features: Tensor, canvas: Tensor) -> Tensor:
@@ -24,6 +23,12 @@ def rotated(features: Tensor, canvas: Tensor) -> Tensor:
     )
     turned = scale * turned
     return turned + (canvas - turned).detach()  # opposite vectors have no rotation: the value is exact anyway
+
+
+def cuts(b: int, count: int, share: float, rng: np.random.Generator) -> np.ndarray:
+    """(b,) how many of `count` scales each picture keeps: all, or for a random `share` any number from 1 on, so that
+    every coarse canvas decodes to a picture."""
+    return np.where(rng.random(b) < share, rng.integers(1, count + 1, size=b), count)
 
 
 def quantize_with_gradients(
@@ -103,37 +108,3 @@ def restart_codes(
         if name in moments:
             moments[name][dead] = 0
     return dead
-
-
-class MovingCodes:
-    """The codebook as moving averages of the vectors that chose each code, instead of by gradients (van den Oord et
-    al. 2017, appendix A.1)."""
-
-    def __init__(self, tokenizer: Tokenizer, decay: float = 0.99) -> None:
-        self.tokenizer, self.decay = tokenizer, decay
-        tokenizer.codebook.weight.requires_grad_(False)
-        self.counts = torch.ones(tokenizer.config.vocab_size, device=tokenizer.device)
-        self.sums = tokenizer.codebook.weight.detach().clone()
-
-    @torch.no_grad()
-    def restart(self, which: Tensor | slice = slice(None)) -> None:
-        """Take the codes as they lie now as the averages of one vector each."""
-        self.counts[which] = 1
-        self.sums[which] = self.tokenizer.codebook.weight[which]
-
-    @torch.no_grad()
-    def update(self, tokens: list[Tensor], residuals: list[Tensor], workers: Workers) -> None:
-        ids = torch.cat([t.flatten() for t in tokens])
-        vectors = torch.cat([r.reshape(-1, r.shape[-1]) for r in residuals])
-        counts = workers.total(torch.bincount(ids, minlength=len(self.counts)).float())
-        sums = workers.total(torch.zeros_like(self.sums).index_add_(0, ids, vectors))
-        self.counts.lerp_(counts, 1 - self.decay)
-        self.sums.lerp_(sums, 1 - self.decay)
-        self.tokenizer.codebook.weight.copy_(self.sums / self.counts.clamp_min(1e-5)[:, None])
-
-    def state(self) -> dict[str, Tensor]:
-        return {"counts": self.counts, "sums": self.sums}
-
-    def load(self, saved: dict[str, Tensor]) -> None:
-        self.counts.copy_(saved["counts"])
-        self.sums.copy_(saved["sums"])

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from ..measures.classifier import Classifier, load_classifier, look
-from ..measures.metrics import frechet
-from ..measures.reconstruction import reconstruct
+from ..measures.metrics import frechet, psnr
+from ..measures.reconstruction import decoded, rebuild, reconstruct
 from ..model.tokenizer import Tokenizer, TokenizerConfig
-from ..pictures.data import Pictures, load_pictures, to_model
+from ..pictures.data import Pictures, load_pictures
 from .run import Length, Workers
 from .tokenizer import TokenizerTraining, train_tokenizer
 from .transformer import load_tokenizer
@@ -27,11 +27,9 @@ CHANGES: dict[str, tuple[dict, dict]] = {
     "no restarts": ({"restart_every": 0}, {}),
     "random start, no restarts": ({"kmeans": False, "restart_every": 0}, {}),
     "all scales in every picture": ({"cut_share": 0.0}, {}),
-    "codes as moving averages": ({"moving_codes": True}, {}),
     "rotation trick": ({"rotation": True}, {}),
     "L1 + L2 only": ({"plain_pixels": True}, {}),
     "with a perceptual loss": ({"perceptual": 0.5}, {}),
-    "with an adversary, last 40 %": ({"adversarial": 0.1}, {}),
     "32 groups a norm": ({}, {"groups": 32}),
 }
 
@@ -40,17 +38,13 @@ CHANGES: dict[str, tuple[dict, dict]] = {
 def figures(tokenizer: Tokenizer, val: Pictures, judge: Classifier) -> dict[str, float]:
     """Of the whole validation split: PSNR, SSIM, PSNR after half of the scales, use of the codes, and the Frechet
     distance of reconstructions to their originals in the judge's features."""
-    found = reconstruct(tokenizer, val)
-    size, half = tokenizer.config.resolution, len(tokenizer.scales.sides) // 2
-    real = [val.centre(i, size) for i in range(len(val))]
-    made, early = [], []
-    for at in range(0, len(real), 32):
-        image = to_model(np.ascontiguousarray(np.stack(real[at : at + 32]).transpose(0, 3, 1, 2)), tokenizer.device)
-        canvases = tokenizer.quantize(tokenizer.features(image))[1]
-        rough = (tokenizer.decode(canvases[half - 1]) - image).square().mean((1, 2, 3)) / 4
-        early += (-10 * rough.log10()).tolist()
-        done = ((tokenizer.decode(canvases[-1]) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        made += list(done)
+    found, half = reconstruct(tokenizer, val), len(tokenizer.scales) // 2
+    made, real, early = [], [], []
+    for some in rebuild(tokenizer, val, range(len(val))):
+        made += decoded(tokenizer, some.canvases[-1])
+        real += some.real
+        rough = decoded(tokenizer, some.canvases[half - 1])
+        early += [psnr(one, other) for one, other in zip(rough, some.real, strict=True)]
     return {
         "psnr": found["psnr"],
         "ssim": found["ssim"],

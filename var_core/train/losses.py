@@ -1,15 +1,20 @@
-"""What the tokenizer's decoder is judged by: pixels, features of a classifier trained here, and an adversary."""
+"""What a tokenizer is trained by: pixels, features of a classifier, and what quantization leaves over."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..measures.classifier import Classifier
-from .run import Workers
+
+_SMALL_FEATURES = 0.01
+
+
+def tokenizer_loss(pixels: Tensor, distances: Tensor, commitment: float, unquantized: Tensor | None) -> Tensor:
+    """The losses of `pixels` and of the (2,) `distances` of codebook and commitment; before quantization begins,
+    also the size of the `unquantized` features, which keeps them near one."""
+    loss = pixels + distances[0] + commitment * distances[1]
+    return loss if unquantized is None else loss + _SMALL_FEATURES * unquantized.square().mean()
 
 
 def picture_loss(made: Tensor, real: Tensor, plain: bool = False) -> Tensor:
@@ -41,43 +46,3 @@ class Perceptual(nn.Module):
             difference = F.normalize(made.float(), dim=1) - F.normalize(real.float(), dim=1)
             loss, count = loss + difference.square().sum(1).mean(), count + 1
         return loss / count
-
-
-class Adversary:
-    """A patch discriminator (Isola et al. 2017) with hinge losses, weighed so that its pull on the picture is `weight`
-    times that of the other losses (Esser et al. 2021, equation 7, at the picture instead of the last layer)."""
-
-    def __init__(self, weight: float, rate: float, device: torch.device, width: int = 32) -> None:
-        def stage(a: int, b: int) -> list[nn.Module]:
-            return [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.GroupNorm(8, b), nn.LeakyReLU(0.2)]
-
-        self.net = nn.Sequential(
-            nn.Conv2d(3, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2), *stage(width, 2 * width),
-            *stage(2 * width, 4 * width), nn.Conv2d(4 * width, 1, 3, padding=1),
-        ).to(device)  # fmt: skip
-        self.weight = weight
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=rate, betas=(0.5, 0.9))
-
-    def loss(self, made: Tensor, other: Tensor, workers: Workers, share: float) -> Tensor:
-        """The decoder's part; `other` is the sum of the losses that it is weighed against, `share` this process's."""
-        self.net.requires_grad_(False)
-        fooled = -self.net(made).float().mean()
-        self.net.requires_grad_(True)
-        pulls = [torch.autograd.grad(term * share, made, retain_graph=True)[0] for term in (other, fooled)]
-        squares = workers.total(torch.stack([pull.square().sum() for pull in pulls]))
-        return self.weight * (squares[0] / squares[1].clamp_min(1e-12)).sqrt().clamp_max(1e4) * fooled
-
-    def learn(self, made: Tensor, real: Tensor, workers: Workers, share: float) -> None:
-        """One step of the discriminator on detached pictures."""
-        loss = F.relu(1 - self.net(real).float()).mean() + F.relu(1 + self.net(made.detach()).float()).mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        (0.5 * share * loss).backward()
-        workers.add_gradients(self.net.parameters())
-        self.optimizer.step()
-
-    def state(self) -> dict[str, Any]:
-        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
-
-    def load(self, saved: dict[str, Any]) -> None:
-        self.net.load_state_dict(saved["net"])
-        self.optimizer.load_state_dict(saved["optimizer"])

@@ -1,49 +1,44 @@
-"""What every training run needs: time-boxed pieces that continue exactly, an average of the weights, a log, and the
-processes that share a run."""
+"""What every training run is: time-boxed pieces that continue exactly, an average of the weights, and a log."""
 
 from __future__ import annotations
 
-import copy
 import csv
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from pickle import UnpicklingError
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel, get_ema_multi_avg_fn
 from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
 
-_PATIENCE = timedelta(hours=2)  # the others wait while the first process validates and draws samples
+from .workers import Workers
+
 Trained = TypeVar("Trained", bound=nn.Module)
 
 
-class Average(Generic[Trained]):
+def averaged(module: nn.Module, decay: float) -> AveragedModel:
     """Exponential moving average of a module's weights; the decay grows in over the first steps."""
 
-    def __init__(self, module: Trained, decay: float) -> None:
-        self.module: Trained = copy.deepcopy(module).eval().requires_grad_(False)
-        self.decay = decay
+    def move(own: PARAM_LIST, new: PARAM_LIST, count: Tensor | int) -> None:
+        get_ema_multi_avg_fn(min(decay, (1 + int(count)) / (10 + int(count))))(own, new, count)
 
-    @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        own: list[Tensor] = list(self.module.parameters())
-        new: list[Tensor] = [p.detach() for p in module.parameters()]
-        torch._foreach_lerp_(own, new, 1 - decay)
+    average = AveragedModel(module, multi_avg_fn=move)
+    average.module.eval().requires_grad_(False)
+    return average
 
 
 @dataclass(frozen=True, kw_only=True)
 class Length:
     """How long a run is: `steps` in all (then a cut run equals an uncut one) or `minutes` in all; and where this
-    piece of it ends, `max_minutes` or `max_steps` from its start. ValueError unless one total is given."""
+    piece of it ends, `max_minutes` or `max_steps` from its start. ValueError unless one total is given, above 0."""
 
     steps: int | None = None
     minutes: float | None = None
@@ -53,6 +48,8 @@ class Length:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("give the length of the run either in steps or in minutes")
+        if not (self.steps or self.minutes or 0) > 0:  # not a number is refused too
+            raise ValueError(f"a run of {self.steps or self.minutes or 0} steps or minutes has no length: give more")
 
 
 class Clock:
@@ -98,7 +95,13 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any] | None:
-    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+    """What `save_state` wrote; None where there is nothing. ValueError if it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError, KeyError) as error:
+        raise ValueError(f"{path} is damaged: bring a whole copy, or delete it to start the run again") from error
 
 
 def random_state(rng: np.random.Generator) -> dict[str, Any]:
@@ -133,83 +136,6 @@ class Log:
             if new:
                 writer.writeheader()
             writer.writerow({key: f"{value:.5g}" if isinstance(value, float) else value for key, value in row.items()})
-
-
-@dataclass(frozen=True)
-class Workers:
-    """The processes of one run; alone by default, and then every method does nothing.
-
-    All of them draw the same random numbers for the whole batch and then work on their own rows, so the result is
-    that of one process with the same batch, up to the order of sums.
-    """
-
-    rank: int = 0
-    count: int = 1
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-    @property
-    def first(self) -> bool:
-        """Whether this process writes the files and the log."""
-        return self.rank == 0
-
-    def rows(self, b: int) -> slice:
-        """This process's rows of a batch of b. ValueError where some process would get none."""
-        if b < self.count:
-            raise ValueError(f"a batch of {b} cannot be shared by {self.count} processes: raise --batch")
-        return slice(b * self.rank // self.count, b * (self.rank + 1) // self.count)
-
-    def part(self, b: int) -> float:
-        """The share of a batch of b that `rows` is: what this process's mean loss counts."""
-        rows = self.rows(b)
-        return (rows.stop - rows.start) / b
-
-    def total(self, value: Tensor) -> Tensor:
-        """The sum over all processes, in place."""
-        if self.count > 1:
-            dist.all_reduce(value)
-        return value
-
-    def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace every gradient by its sum over all processes."""
-        if self.count == 1:
-            return
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = self.total(torch.cat([gradient.flatten() for gradient in gradients]))
-        pieces = flat.split([gradient.numel() for gradient in gradients])
-        for gradient, piece in zip(gradients, pieces, strict=True):
-            gradient.copy_(piece.view_as(gradient))
-
-    def whole(self, own: Tensor, b: int) -> Tensor:
-        """This process's rows (of b in all) -> all rows, in the order of the batch."""
-        if self.count == 1:
-            return own
-        rows = own.new_zeros(b, *own.shape[1:])
-        rows[self.rows(b)] = own
-        return self.total(rows)
-
-    def from_first(self, value: Tensor) -> Tensor:
-        """The first process's tensor, in place."""
-        if self.count > 1:
-            dist.broadcast(value, src=0)
-        return value
-
-    def agree(self, values: Sequence[float]) -> list[float]:
-        """The first process's numbers: what hangs on its clock is the same for all."""
-        if self.count == 1:
-            return list(values)
-        return self.from_first(torch.tensor(values, dtype=torch.float64, device=self.device)).tolist()
-
-    def same_start(self, step: int) -> None:
-        """ValueError in every process unless all start at the same step."""
-        steps = self.whole(torch.tensor([step], device=self.device), self.count).tolist()
-        if len(set(steps)) > 1:
-            raise ValueError(f"the processes start at steps {steps}: --out must be a folder that all of them see")
-
-    def after_first(self, work: Callable[[], object]) -> None:
-        """Let the first process do `work` while the others wait."""
-        if self.first:
-            work()
-        self.agree([0.0])
 
 
 def forward_flop(work: Callable[[], object]) -> float:
@@ -249,18 +175,120 @@ class Meter:
         return figures
 
 
-@contextmanager
-def joined(device: str) -> Iterator[Workers]:
-    """The processes that `torchrun` started, one GPU each where `device` is cuda; alone without `torchrun`."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
-        yield Workers(device=torch.device(device))
-        return
-    own = torch.device(device, int(os.environ["LOCAL_RANK"])) if device == "cuda" else torch.device(device)
-    if own.type == "cuda":
-        torch.cuda.set_device(own)
-    dist.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=_PATIENCE)
-    try:
-        yield Workers(dist.get_rank(), count, own)
-    finally:
-        dist.destroy_process_group()
+@dataclass(frozen=True, kw_only=True)
+class Descent:
+    """How weights are learned: the peak of `learning_rate`, the steps in which it grows in, the largest norm of the
+    gradients, and the decay of the averaged weights."""
+
+    peak_rate: float
+    warmup: int = 200
+    clip: float
+    decay: float
+
+
+@dataclass(kw_only=True)
+class Run(Generic[Trained]):
+    """One training run: what learns, how far it is, and what it leaves in its folder `out`.
+
+    Where `out` holds a state, the run goes on from there as if it had never been cut. `about` says what is trained
+    (config, class_names) and must be the same then, or ValueError; `kept` is what else has to go on, tensors and
+    plain values, and is replaced by what was saved.
+    """
+
+    out: Path
+    trained: Trained
+    optimizer: torch.optim.Optimizer
+    descent: Descent
+    about: dict[str, Any]
+    kept: dict[str, Any]
+    length: Length
+    workers: Workers
+    bfloat16: bool
+    save_minutes: float
+    seed: int
+    step: int = field(default=0, init=False)  # steps done
+
+    def __post_init__(self) -> None:
+        self.rng, spent = np.random.default_rng(self.seed), 0.0
+        self.average = averaged(self.trained, self.descent.decay)
+        saved = load_state(self.out / "state.pt")
+        if saved is not None:
+            for name, value in self.about.items():
+                if saved.get(name) != value:
+                    raise ValueError(f"the run at {self.out} has another {name}: give its options, or a new folder")
+            self.trained.load_state_dict(saved["trained"])
+            self.average.module.load_state_dict(saved["average"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            for name in self.kept:
+                value = saved[name]
+                self.kept[name] = value.to(self.workers.device) if isinstance(value, Tensor) else value
+            self.step, spent = saved["step"], saved["minutes"]
+            restore_random_state(self.rng, saved["random"])
+        self.average.n_averaged.fill_(self.step)
+        self.workers.same_start(self.step)
+        self.clock, self.log = Clock(self.length, spent, self.step), Log(self.out / "log.csv")
+        self.meter = Meter(self.workers, torch.bfloat16 if self.bfloat16 else torch.float32)
+
+    @property
+    def averaged(self) -> Trained:
+        """The trained module with averaged weights."""
+        return cast(Trained, self.average.module)
+
+    def save(self) -> None:
+        save_state(self.out / "state.pt", {
+            **self.about, **self.kept, "trained": self.trained.state_dict(), "average": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "step": self.step, "minutes": self.clock.minutes,
+            "random": random_state(self.rng),
+        })  # fmt: skip
+
+    def half(self, wanted: bool = True) -> torch.autocast:
+        """bfloat16 autocast, where this run has it."""
+        return torch.autocast(self.workers.device.type, torch.bfloat16, enabled=self.bfloat16 and wanted)
+
+    def descend(self, loss: Tensor, b: int, progress: float, flop_each: float) -> None:
+        """One step down the mean `loss` of this process's rows of a batch of b; `flop_each` are those of a forward
+        pass of one picture."""
+        self.rate = learning_rate(self.descent.peak_rate, self.step, progress, self.descent.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        learning = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss * self.workers.part(b)).backward()
+        self.workers.add_gradients(learning)
+        nn.utils.clip_grad_norm_(learning, self.descent.clip)
+        self.optimizer.step()
+        self.average.update_parameters(self.trained)
+        self.meter.add(b, flop_each)
+        self.step += 1
+
+    def go(
+        self,
+        step: Callable[[float], dict[str, Any]],
+        report: Callable[[bool], dict[str, Any]],
+        enough: Callable[[], bool] = lambda: False,
+    ) -> dict[str, Any]:
+        """Call `step` with the progress in [0, 1] until the length, or this piece of it, is over or there is `enough`;
+        what it returns stands beside the bar. `report` (told whether it is the last one) and a save come every
+        `save_minutes` and at the end. Returns the last report of the first process."""
+        first, saved = self.workers.first, self.clock.minutes
+        with tqdm(initial=self.step, total=self.length.steps, unit="step", mininterval=5, disable=not first) as bar:
+            while True:
+                over = self.clock.finished(self.step) or self.clock.piece_over(self.step) or enough()
+                progress, over = self.workers.agree([self.clock.progress(self.step), over])
+                if over:
+                    break
+                if told := step(progress):
+                    bar.set_postfix(told, refresh=False)
+                bar.update()
+                if first and self.clock.minutes - saved > self.save_minutes:
+                    self._tell(report(False))
+                    self.save()
+                    saved = self.clock.minutes
+                    self.meter.read()  # what it took is not training's
+        figures = report(True) if first else {}
+        self.workers.after_first(self.save)
+        return figures
+
+    def _tell(self, figures: dict[str, Any]) -> None:
+        numbers = [f"{name} {value:.3f}" for name, value in figures.items() if isinstance(value, float)]
+        tqdm.write(f"step {self.step} {self.clock.minutes:.1f} min  " + "  ".join(numbers))

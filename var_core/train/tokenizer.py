@@ -12,33 +12,23 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ..measures.classifier import Classifier, load_classifier
+from ..measures.reconstruction import reconstruct
 from ..model.registry import open_model
 from ..model.tokenizer import Refine, Tokenizer, TokenizerConfig
-from ..pictures.data import Pictures, load_pictures, to_model
-from .codebook import MovingCodes, quantize_with_gradients, restart_codes, start_codebook
-from .losses import Adversary, Perceptual, picture_loss
-from .run import (
-    Average,
-    Clock,
-    Length,
-    Log,
-    Meter,
-    Workers,
-    forward_flop,
-    learning_rate,
-    load_state,
-    random_state,
-    restore_random_state,
-    save_state,
-)
+from ..pictures.data import Pictures, load_pictures, stack, to_model
+from .codebook import cuts, quantize_with_gradients, restart_codes, start_codebook
+from .losses import Perceptual, picture_loss, tokenizer_loss
+from .run import Descent, Length, Run, Workers, forward_flop
+
+_COLUMNS = 8  # of the grid of pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +45,9 @@ class TokenizerTraining:
     commitment: float = 0.25
     kmeans: bool = True  # the codebook's start; otherwise random vectors
     rotation: bool = False  # gradients by rotation instead of straight through
-    moving_codes: bool = False  # codes as moving averages instead of by gradients
     plain_pixels: bool = False  # no multi-scale and gradient terms
     perceptual: float = 0.0  # weight of distances in features of `judge`
     judge: str | None = None  # file of a classifier trained on the same pictures
-    adversarial: float = 0.0  # pull of the adversary, relative to the other losses
-    adversarial_from: float = 0.6  # share of the run
     decoder_of: str | None = None  # a model whose decoder alone is trained further, from its weights on
     balance: float = 0.5
     save_minutes: float = 4.0
@@ -107,183 +94,120 @@ def train_tokenizer(
     length: Length,
     workers: Workers = Workers(),  # noqa: B008  frozen
     bfloat16: bool = True,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Train for `length` on a place of pictures, or on both splits; the next call with the same `out` goes on where a
     piece ended. Returns the last validation figures (of the first process)."""
-    where = workers.device
-    rng = np.random.default_rng(training.seed)
     torch.manual_seed(training.seed)
-    tokenizer = _begin(config, training.decoder_of).to(where)
-    config, held = tokenizer.config, training.decoder_of is not None
-    if held:
-        training = replace(training, warmup_steps=0, kmeans=False, restart_every=0, moving_codes=False)
+    tokenizer = _begin(config, training.decoder_of).to(workers.device)
+    config = tokenizer.config
+    if training.decoder_of is not None:
+        training = replace(training, warmup_steps=0, kmeans=False, restart_every=0)
     if not isinstance(data, tuple):
         data = load_pictures(data, "train", config.resolution), load_pictures(data, "val", config.resolution)
-    train, val = data
-    weights = train.weights(training.balance)
-    average = Average(tokenizer, training.decay)
     learning = [p for p in tokenizer.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learning, lr=training.peak_rate, betas=(0.9, 0.99), weight_decay=1e-2)
-    used = torch.zeros(config.vocab_size, device=where)
-    moving = MovingCodes(tokenizer) if training.moving_codes else None
-    perceptual = Perceptual(_judge(training.judge)).to(where) if training.perceptual else None
-    adversary = Adversary(training.adversarial, training.peak_rate / 4, where) if training.adversarial else None
-    step, spent = 0, 0.0
-    saved = load_state(out / "state.pt")
-    if saved is not None:
-        tokenizer.load_state_dict(saved["tokenizer"])
-        average.module.load_state_dict(saved["average"])
-        optimizer.load_state_dict(saved["optimizer"])
-        used.copy_(saved["used"])
-        for part, name in ((moving, "moving"), (adversary, "adversary")):
-            if part is not None:
-                part.load(saved[name])
-        step, spent = saved["step"], saved["minutes"]
-        restore_random_state(rng, saved["random"])
-    workers.same_start(step)
-    clock, log = Clock(length, spent, step), Log(out / "log.csv")
-    meter = Meter(workers, torch.bfloat16 if bfloat16 else torch.float32)
-    probe = torch.zeros(1, 3, config.resolution, config.resolution, device=where)
-    flop = forward_flop(lambda: tokenizer.decode(tokenizer.features(probe)))
+    run = Run(
+        out=out, trained=tokenizer, length=length, workers=workers, bfloat16=bfloat16, seed=training.seed,
+        optimizer=torch.optim.AdamW(learning, lr=training.peak_rate, betas=(0.9, 0.99), weight_decay=1e-2),
+        descent=Descent(peak_rate=training.peak_rate, clip=1.0, decay=training.decay),
+        about={"config": asdict(config), "class_names": list(data[0].class_names)},
+        kept={"used": torch.zeros(config.vocab_size, device=workers.device)}, save_minutes=training.save_minutes,
+    )  # fmt: skip
+    stage = _Stage(run, training, *data)
+    return run.go(stage.step, stage.report)
 
-    def save() -> None:
-        extra = {"moving": moving.state()} if moving is not None else {}
-        extra |= {"adversary": adversary.state()} if adversary is not None else {}
-        save_state(out / "state.pt", extra | {
-            "config": asdict(config), "tokenizer": tokenizer.state_dict(), "average": average.module.state_dict(),
-            "optimizer": optimizer.state_dict(), "used": used, "step": step, "minutes": clock.minutes,
-            "random": random_state(rng), "class_names": list(train.class_names),
-        })  # fmt: skip
 
-    last_save = clock.minutes
-    bar = tqdm(initial=step, total=length.steps, unit="step", mininterval=5, disable=not workers.first)
-    while True:
-        progress, over = workers.agree([clock.progress(step), clock.finished(step) or clock.piece_over(step)])
-        if over:
-            break
-        size = config.resolution // 2 if progress < training.small_share else config.resolution
-        b = training.batch * 2 if size < config.resolution else training.batch
-        rows = workers.rows(b)
-        image = to_model(train.batch(rng, b, size, weights, rows)[0], where)
-        rate = learning_rate(training.peak_rate, step, progress)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        with torch.autocast(where.type, torch.bfloat16, enabled=bfloat16 and not held):  # held tokens are exact ones
+class _Stage:
+    """What a step of a tokenizer run is, and what is told of it."""
+
+    def __init__(self, run: Run[Tokenizer], training: TokenizerTraining, train: Pictures, val: Pictures) -> None:
+        self.run, self.training, self.train, self.val = run, training, train, val
+        self.weights = train.weights(training.balance)
+        self.perceptual = Perceptual(_judge(training.judge)).to(run.workers.device) if training.perceptual else None
+        tokenizer = run.trained
+        probe = torch.zeros(1, 3, tokenizer.config.resolution, tokenizer.config.resolution, device=run.workers.device)
+        self.flop = forward_flop(lambda: tokenizer.decode(tokenizer.features(probe)))  # of a whole picture
+
+    def step(self, progress: float) -> dict[str, Any]:
+        run, training, tokenizer = self.run, self.training, self.run.trained
+        small = progress < training.small_share
+        size = tokenizer.config.resolution // (2 if small else 1)
+        b = training.batch * (2 if small else 1)
+        batch, _ = self.train.batch(run.rng, b, size, self.weights, run.workers.rows(b))
+        image = to_model(batch, run.workers.device)
+        with run.half(training.decoder_of is None):  # held tokens are exact ones
             features = tokenizer.quant_conv(tokenizer.encoder(image)).float()
-        if step == training.warmup_steps:
-            if training.kmeans:
-                start_codebook(tokenizer, workers.whole(features.detach(), b), rng)
-            workers.from_first(tokenizer.codebook.weight.data)
-            if moving is not None:
-                moving.restart()
-            average.module.codebook.load_state_dict(tokenizer.codebook.state_dict())
+        if run.step == training.warmup_steps:
+            self._start_codes(features.detach(), b)
+        canvas, distances = features, features.new_zeros(2)
         residuals: list[Tensor] = []
-        tokens: list[Tensor] = []
-        distances = features.new_zeros(2)
-        canvas = features
-        if step >= training.warmup_steps:
-            count = tokenizer.count_for(features.shape[-1])
-            stops = np.where(rng.random(b) < training.cut_share, rng.integers(1, count + 1, size=b), count)
-            with torch.autocast(where.type, enabled=False):
-                canvas, distances, tokens, residuals = quantize_with_gradients(
-                    tokenizer, features, torch.from_numpy(stops[rows]).to(where), training.rotation
-                )
-            ids = torch.cat([t.flatten() for t in tokens])
-            used += workers.total(torch.bincount(ids, minlength=config.vocab_size))
-        with torch.autocast(where.type, torch.bfloat16, enabled=bfloat16):
+        if run.step >= training.warmup_steps:
+            canvas, distances, residuals = self._quantize(features, b)
+        with run.half():
             made = tokenizer.decoder(tokenizer.post_quant_conv(canvas)).float()
             pixels = picture_loss(made, image, training.plain_pixels)
-            if perceptual is not None:
-                pixels = pixels + training.perceptual * perceptual(made, image)
-        fooling = adversary is not None and progress >= training.adversarial_from
-        loss = pixels + distances[0] + training.commitment * distances[1]
-        if step < training.warmup_steps:
-            loss = loss + 0.01 * features.square().mean()  # keeps the features' size near one
-        if fooling and adversary is not None:
-            loss = loss + adversary.loss(made, pixels, workers, workers.part(b))
-        optimizer.zero_grad(set_to_none=True)
-        (loss * workers.part(b)).backward()
-        workers.add_gradients(learning)
-        nn.utils.clip_grad_norm_(learning, 1.0)
-        optimizer.step()
-        if fooling and adversary is not None:
-            adversary.learn(made, image, workers, workers.part(b))
-        if moving is not None and residuals:
-            moving.update(tokens, residuals, workers)
-        average.update(tokenizer, step)
-        meter.add(b, flop * (size / config.resolution) ** 2)
-        step += 1
-        bar.update()
-        if residuals and step % training.window == 0:
-            moved = torch.zeros(0)
-            if training.restart_every:
-                moved = restart_codes(tokenizer, optimizer, used, [workers.whole(r, b) for r in residuals], rng)
-                if moving is not None:
-                    moving.restart(moved)
-            squares = (made.detach() - image).square().mean() / 4
-            means = torch.stack((loss.detach(), pixels.detach(), distances[0].detach(), squares)) * workers.part(b)
-            total, picture, codebook, error = workers.total(means).tolist()
-            row = {"step": step, "minutes": clock.minutes, "rate": rate, "size": size, "loss": total}
-            row |= {"pixels": picture, "codebook": codebook, "restarted": len(moved)}
-            row |= {"psnr": -10 * math.log10(max(error, 1e-9)), **meter.read()}
-            if workers.first:
-                log.write(row)
-            bar.set_postfix(psnr=f"{row['psnr']:.2f}", restarted=len(moved), size=size)
-            used.zero_()
-        if workers.first and clock.minutes - last_save > training.save_minutes:
-            save()
-            last_save = clock.minutes
-            figures = validate(average.module, val, limit=128)
-            tqdm.write(f"step {step} {clock.minutes:.1f} min  " + "  ".join(f"{k} {v:.2f}" for k, v in figures.items()))
-            sample_grid(average.module, val, out / "grid.png")
-            meter.read()  # what it took is not training's
-    bar.close()
-    workers.after_first(save)
-    if not workers.first:
-        return {}
-    figures = validate(average.module, val)
-    sample_grid(average.module, val, out / "grid.png")
-    return figures
+            if self.perceptual is not None:
+                pixels = pixels + training.perceptual * self.perceptual(made, image)
+        loss = tokenizer_loss(pixels, distances, training.commitment, None if residuals else features)
+        run.descend(loss, b, progress, self.flop * (size / tokenizer.config.resolution) ** 2)
+        if not residuals or run.step % training.window:
+            return {}
+        moved = self._restart(residuals, b)
+        error = (made.detach() - image).square().mean() / 4
+        means = torch.stack((loss.detach(), pixels.detach(), distances[0].detach(), error)) * run.workers.part(b)
+        return self._log(run.workers.total(means).tolist(), size, moved)
+
+    def _start_codes(self, features: Tensor, b: int) -> None:
+        run, codebook = self.run, self.run.trained.codebook
+        if self.training.kmeans:
+            start_codebook(run.trained, run.workers.whole(features, b), run.rng)
+        run.workers.from_first(codebook.weight.data)
+        run.averaged.codebook.load_state_dict(codebook.state_dict())
+
+    def _quantize(self, features: Tensor, b: int) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Canvas, distances and residuals as of `quantize_with_gradients`, with a share of the pictures cut short;
+        counts the codes in use."""
+        run, tokenizer = self.run, self.run.trained
+        stops = cuts(b, tokenizer.count_for(features.shape[-1]), self.training.cut_share, run.rng)
+        stops = torch.from_numpy(stops[run.workers.rows(b)]).to(features.device)
+        canvas, distances, tokens, residuals = quantize_with_gradients(
+            tokenizer, features, stops, self.training.rotation
+        )
+        ids = torch.cat([t.flatten() for t in tokens])
+        run.kept["used"] += run.workers.total(torch.bincount(ids, minlength=tokenizer.config.vocab_size))
+        return canvas, distances, residuals
+
+    def _restart(self, residuals: list[Tensor], b: int) -> int:
+        """Move the codes that the window left unused, and begin the next window. Returns how many."""
+        run, moved = self.run, 0
+        if self.training.restart_every:
+            whole = [run.workers.whole(r, b) for r in residuals]
+            moved = len(restart_codes(run.trained, run.optimizer, run.kept["used"], whole, run.rng))
+        run.kept["used"].zero_()
+        return moved
+
+    def _log(self, means: list[float], size: int, moved: int) -> dict[str, Any]:
+        run, (loss, pixels, codebook, error) = self.run, means
+        psnr = -10 * math.log10(max(error, 1e-9))
+        row = {"step": run.step, "minutes": run.clock.minutes, "rate": run.rate, "size": size, "loss": loss}
+        row |= {"pixels": pixels, "codebook": codebook, "restarted": moved, "psnr": psnr, **run.meter.read()}
+        if run.workers.first:
+            run.log.write(row)
+        return {"psnr": f"{psnr:.2f}", "restarted": moved, "size": size}
+
+    def report(self, last: bool) -> dict[str, Any]:
+        sample_grid(self.run.averaged, self.val, self.run.out / "grid.png")
+        return reconstruct(self.run.averaged, self.val, None if last else 128)
 
 
 @torch.inference_mode()
-def validate(tokenizer: Tokenizer, pictures: Pictures, limit: int | None = None) -> dict[str, float]:
-    """PSNR in dB over centre squares (mean of per-picture values), by the first word of the class, and codes used."""
-    tokenizer.eval()
-    size, n = tokenizer.config.resolution, len(pictures)
-    order = np.random.default_rng(0).permutation(n)[: limit or n]
-    kinds: dict[str, list[float]] = {}
-    codes: list[set[int]] = [set() for _ in tokenizer.scales.sides]
-    device = tokenizer.device
-    for at in range(0, len(order), 32):
-        part = order[at : at + 32]
-        batch = np.stack([pictures.centre(int(i), size) for i in part]).transpose(0, 3, 1, 2)
-        image = to_model(np.ascontiguousarray(batch), device)
-        tokens, canvases = tokenizer.quantize(tokenizer.features(image))
-        error = (tokenizer.decode(canvases[-1]) - image).square().mean((1, 2, 3)) / 4
-        for i, value in zip(part, error.tolist(), strict=True):
-            kind = pictures.class_names[pictures.labels[i]].split("-")[0]
-            kinds.setdefault(kind, []).append(-10 * math.log10(max(value, 1e-9)))
-        for k, ids in enumerate(tokens):
-            codes[k].update(ids.flatten().tolist())
-    every = [value for values in kinds.values() for value in values]
-    figures = {"psnr": float(np.mean(every))}
-    figures |= {f"psnr {kind}": float(np.mean(values)) for kind, values in sorted(kinds.items())}
-    figures |= {f"codes {side}": len(codes[k]) for k, side in enumerate(tokenizer.scales.sides)}
-    figures["codes used"] = len(set().union(*codes)) / tokenizer.config.vocab_size
-    return figures
-
-
-@torch.inference_mode()
-def sample_grid(tokenizer: Tokenizer, pictures: Pictures, path: Path, columns: int = 8) -> None:
+def sample_grid(tokenizer: Tokenizer, pictures: Pictures, path: Path) -> None:
     """Originals, reconstructions, and the picture after every scale, one row each."""
     tokenizer.eval()
     size = tokenizer.config.resolution
-    order = np.random.default_rng(1).permutation(len(pictures))[:columns]
-    batch = np.stack([pictures.centre(int(i), size) for i in order]).transpose(0, 3, 1, 2)
-    image = to_model(np.ascontiguousarray(batch), tokenizer.device)
+    order = np.random.default_rng(1).permutation(len(pictures))[:_COLUMNS]
+    image = to_model(stack([pictures.centre(int(i), size) for i in order]), tokenizer.device)
     canvases = tokenizer.quantize(tokenizer.features(image))[1]
     rows = torch.stack([image] + [tokenizer.decode(canvas) for canvas in reversed(canvases)])
     grid = ((rows + 1) * 127.5).clamp(0, 255).byte().permute(0, 3, 1, 4, 2)  # (rows, H, b, W, 3)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(grid.reshape(len(rows) * size, columns * size, 3).cpu().numpy()).save(path)
+    Image.fromarray(grid.reshape(len(rows) * size, len(order) * size, 3).cpu().numpy()).save(path)

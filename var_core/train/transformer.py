@@ -14,29 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
-from tqdm import tqdm
+from torch import Tensor, nn
 
 from ..measures.likelihood import scale_losses, token_cache, validate
 from ..model.checkpoints import config_from
 from ..model.tokenizer import Tokenizer, TokenizerConfig
 from ..model.transformer import Block, Transformer, TransformerConfig
-from ..pictures.data import load_pictures
+from ..pictures.data import Pictures, load_pictures
 from ..sampling.sampler import SampleOptions, sample
-from .run import (
-    Average,
-    Clock,
-    Length,
-    Log,
-    Meter,
-    Workers,
-    forward_flop,
-    learning_rate,
-    load_state,
-    random_state,
-    restore_random_state,
-    save_state,
-)
+from .run import Descent, Length, Run, Workers, forward_flop, load_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +81,31 @@ def load_tokenizer(run: Path) -> tuple[Tokenizer, tuple[str, ...]]:
     return tokenizer.eval().requires_grad_(False), tuple(saved["class_names"])
 
 
+def _optimizer(transformer: Transformer, training: TransformerTraining) -> torch.optim.AdamW:
+    """AdamW that lets only matrices decay."""
+    decayed = [p for p in transformer.parameters() if p.dim() == 2]
+    rest = [p for p in transformer.parameters() if p.dim() != 2]
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": training.weight_decay}, {"params": rest, "weight_decay": 0.0}],
+        lr=training.peak_rate, betas=(0.9, 0.95),
+    )  # fmt: skip
+
+
+def begin(config: TransformerConfig, drop_path: float) -> Transformer:
+    """A transformer to train; the share of dropped branches grows from 0 in the first block to `drop_path`."""
+    transformer = Transformer(config)
+    initialise(transformer)
+    for layer, block in enumerate(transformer.blocks):
+        assert isinstance(block, Block)
+        block.drop_path = drop_path * layer / max(1, config.depth - 1)
+    return transformer
+
+
+def drop_labels(labels: np.ndarray, null: int, share: float, rng: np.random.Generator) -> np.ndarray:
+    """The (b,) labels with a random `share` of them `null`: how the transformer learns what has no class."""
+    return np.where(rng.random(len(labels)) < share, null, labels)
+
+
 def train_transformer(
     tokenizer_run: Path,
     training: TransformerTraining,
@@ -108,120 +119,96 @@ def train_transformer(
     workers: Workers = Workers(),  # noqa: B008  frozen
     bfloat16: bool = True,
     compiled: bool = False,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Train on the tokens of `tokenizer_run`; pieces continue as in `train_tokenizer`."""
-    where = workers.device
     tokenizer, _ = load_tokenizer(tokenizer_run)
-    tokenizer.to(where)
-    token_config = tokenizer.config
-    train, val = (load_pictures(data, split, token_config.resolution) for split in ("train", "val"))
-    train_file, val_file = out / "train-tokens.npy", out / "val-tokens.npy"
-    workers.after_first(lambda: token_cache(tokenizer, train, training.variants, train_file, where))
-    cache = token_cache(tokenizer, train, training.variants, train_file, where)
-    val_cache = token_cache(tokenizer, val, 1, val_file, where) if workers.first else None
+    tokenizer.to(workers.device)
+    sizes = tokenizer.config
+    train, val = (load_pictures(data, split, sizes.resolution) for split in ("train", "val"))
     config = TransformerConfig(
-        sides=token_config.sides, depth=depth, width=width, heads=heads, mlp_width=4 * width,
-        classes=len(train.class_names), code_dim=token_config.code_dim, vocab_size=token_config.vocab_size,
+        sides=sizes.sides, depth=depth, width=width, heads=heads, mlp_width=4 * width,
+        classes=len(train.class_names), code_dim=sizes.code_dim, vocab_size=sizes.vocab_size,
     )  # fmt: skip
-    weights, rng = train.weights(training.balance), np.random.default_rng(training.seed)
     torch.manual_seed(training.seed)
-    transformer = Transformer(config).to(where)
-    initialise(transformer)
-    for layer, block in enumerate(transformer.blocks):
-        assert isinstance(block, Block)
-        block.drop_path = training.drop_path * layer / max(1, depth - 1)
-    average = Average(transformer, training.decay)
-    decayed = [p for p in transformer.parameters() if p.dim() == 2]
-    rest = [p for p in transformer.parameters() if p.dim() != 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": training.weight_decay}, {"params": rest, "weight_decay": 0.0}],
-        lr=training.peak_rate, betas=(0.9, 0.95),
+    transformer = begin(config, training.drop_path).to(workers.device)
+    run = Run(
+        out=out, trained=transformer, length=length, workers=workers, bfloat16=bfloat16, seed=training.seed,
+        optimizer=_optimizer(transformer, training),
+        descent=Descent(
+            peak_rate=training.peak_rate, warmup=training.warmup_steps, clip=2.0, decay=training.decay
+        ),
+        about={"config": asdict(config), "class_names": list(train.class_names)},
+        kept={"best": {"loss": math.inf, "late": 0, "weights": None}}, save_minutes=training.save_minutes,
     )  # fmt: skip
-    step, spent = 0, 0.0
-    best: dict[str, Any] = {"loss": math.inf, "late": 0, "weights": None}
-    saved = load_state(out / "state.pt")
-    if saved is not None:
-        best = saved["best"]
-        transformer.load_state_dict(saved["transformer"])
-        average.module.load_state_dict(saved["average"])
-        optimizer.load_state_dict(saved["optimizer"])
-        step, spent = saved["step"], saved["minutes"]
-        restore_random_state(rng, saved["random"])
-    workers.same_start(step)
-    forward = torch.compile(transformer, dynamic=False) if compiled else transformer
-    clock, log = Clock(length, spent, step), Log(out / "log.csv")
+    stage = _Stage(run, training, tokenizer, train, val, compiled)
+    return run.go(stage.step, stage.report, lambda: run.kept["best"]["late"] >= training.patience)
 
-    def save() -> None:
-        save_state(out / "state.pt", {
-            "config": asdict(config), "transformer": transformer.state_dict(), "average": average.module.state_dict(),
-            "optimizer": optimizer.state_dict(), "step": step, "minutes": clock.minutes, "random": random_state(rng),
-            "class_names": list(train.class_names), "best": best,
-        })  # fmt: skip
 
-    def report() -> dict[str, float]:
-        assert val_cache is not None
-        speed = meter.read()
-        figures = validate(average.module, tokenizer, val, val_cache) | speed
+class _Stage:
+    """What a step of a transformer run is, and what is told of it."""
+
+    def __init__(
+        self,
+        run: Run[Transformer],
+        training: TransformerTraining,
+        tokenizer: Tokenizer,
+        train: Pictures,
+        val: Pictures,
+        compiled: bool,
+    ) -> None:
+        self.run, self.training, self.tokenizer, self.train, self.val = run, training, tokenizer, train, val
+        workers, scales = run.workers, run.trained.scales
+        place, variants, where = run.out / "train-tokens.npy", training.variants, workers.device
+        workers.after_first(lambda: token_cache(tokenizer, train, variants, place, where))
+        self.cache = token_cache(tokenizer, train, variants, place, where)
+        if workers.first:
+            self.val_cache = token_cache(tokenizer, val, 1, run.out / "val-tokens.npy", where)
+        self.forward = torch.compile(run.trained, dynamic=False) if compiled else run.trained
+        self.weights = train.weights(training.balance)
+        self.short = min(training.short_scales, len(scales))
+        self.short_part = scales.spans[self.short - 1][1] / scales.total  # of all tokens
+        flat = torch.zeros(1, scales.total, dtype=torch.long, device=where)
+        self.flop = forward_flop(lambda: scale_losses(run.trained, tokenizer, flat[:, 0], flat, len(scales)))
+        run.meter.read()  # what the caches took is not training's
+
+    def step(self, progress: float) -> dict[str, Any]:
+        run, training, transformer = self.run, self.training, self.run.trained
+        short = run.rng.random() < training.short_share
+        b = max(1, round(training.batch / self.short_part)) if short else training.batch
+        labels, flat = self._batch(b)
+        transformer.train()
+        # drop path, on any device, differs between processes and steps yet not between a cut and an uncut run
+        workers = run.workers
+        torch.manual_seed((training.seed * 1_000_003 + run.step * workers.count + workers.rank) % 2**63)
+        with run.half():
+            count = self.short if short else len(transformer.scales)
+            loss, _, _ = scale_losses(self.forward, self.tokenizer, labels, flat, count)
+        run.descend(loss, b, progress, self.flop * (self.short_part if short else 1.0))
+        return {} if run.step % 20 else {"loss": f"{loss.item():.3f}", "rate": f"{run.rate:.1e}"}
+
+    def _batch(self, b: int) -> tuple[Tensor, Tensor]:
+        """Labels, some of them dropped, and tokens (b, L): this process's rows of b random pictures."""
+        run, training = self.run, self.training
+        index = run.rng.choice(len(self.train), size=b, p=self.weights)
+        variant, rows = run.rng.integers(training.variants, size=b), run.workers.rows(b)
+        null = run.trained.config.null_label
+        labels = drop_labels(self.train.labels[index], null, training.label_drop, run.rng)[rows]
+        flat = self.cache[index[rows], variant[rows]].astype(np.int64)
+        return torch.from_numpy(labels).to(run.workers.device), torch.from_numpy(flat).to(run.workers.device)
+
+    def report(self, last: bool) -> dict[str, Any]:
+        """Validation of the averaged weights, which are kept where they are the best ones; a log row and samples."""
+        run, best = self.run, self.run.kept["best"]
+        speed = run.meter.read()
+        figures = validate(run.averaged, self.tokenizer, self.val, self.val_cache) | speed
         if figures["loss"] < best["loss"]:
-            weights = {name: value.detach().clone() for name, value in average.module.state_dict().items()}
+            weights = {name: value.detach().clone() for name, value in run.averaged.state_dict().items()}
             best.update(loss=figures["loss"], late=0, weights=weights)
         else:
             best["late"] += 1
-        tqdm.write(f"step {step} {clock.minutes:.1f} min  " + "  ".join(f"{k} {v:.3f}" for k, v in figures.items()))
-        log.write({"step": step, "minutes": clock.minutes, **figures})
-        meter.read()  # what validation took is not training's
+        run.log.write({"step": run.step, "minutes": run.clock.minutes, **figures})
+        sample_grid(run.averaged, self.tokenizer, run.out / "samples.png")
         return figures
-
-    count, short = len(config.sides), min(training.short_scales, len(config.sides))
-    short_tokens = transformer.scales.spans[short - 1][1]
-    short_batch = max(1, round(training.batch * transformer.scales.total / short_tokens))
-    meter = Meter(workers, torch.bfloat16 if bfloat16 else torch.float32)
-    whole = torch.zeros(1, transformer.scales.total, dtype=torch.long, device=where)
-    flop = forward_flop(lambda: scale_losses(transformer, tokenizer, whole[:, 0], whole, count))
-    last_save = clock.minutes
-    bar = tqdm(initial=step, total=length.steps, unit="step", mininterval=5, disable=not workers.first)
-    while True:
-        progress, over = workers.agree([
-            clock.progress(step), clock.finished(step) or clock.piece_over(step) or best["late"] >= training.patience
-        ])  # fmt: skip
-        if over:
-            break
-        is_short = rng.random() < training.short_share
-        b, use = (short_batch, short) if is_short else (training.batch, count)
-        index = rng.choice(len(train), size=b, p=weights)
-        variant, rows = rng.integers(training.variants, size=b), workers.rows(b)
-        flat = torch.from_numpy(cache[index[rows], variant[rows]].astype(np.int64)).to(where)
-        labels = np.where(rng.random(b) < training.label_drop, config.null_label, train.labels[index])[rows]
-        rate = learning_rate(training.peak_rate, step, progress, training.warmup_steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        transformer.train()
-        # drop path, on any device, differs between processes and steps yet not between a cut and an uncut run
-        torch.manual_seed((training.seed * 1_000_003 + step * workers.count + workers.rank) % 2**63)
-        with torch.autocast(where.type, torch.bfloat16, enabled=bfloat16):
-            loss, _, _ = scale_losses(forward, tokenizer, torch.from_numpy(labels).to(where), flat, use)
-        optimizer.zero_grad(set_to_none=True)
-        (loss * workers.part(b)).backward()
-        workers.add_gradients(transformer.parameters())
-        nn.utils.clip_grad_norm_(transformer.parameters(), 2.0)
-        optimizer.step()
-        average.update(transformer, step)
-        meter.add(b, flop * (short_tokens / transformer.scales.total if is_short else 1.0))
-        step += 1
-        bar.update()
-        if step % 20 == 0:
-            bar.set_postfix(loss=f"{loss.item():.3f}", rate=f"{rate:.1e}")
-        if workers.first and clock.minutes - last_save > training.save_minutes:
-            report()
-            save()
-            sample_grid(average.module, tokenizer, out / "samples.png")
-            last_save = clock.minutes
-    bar.close()
-    figures = report() if workers.first else {}
-    workers.after_first(save)
-    if workers.first:
-        sample_grid(average.module, tokenizer, out / "samples.png")
-    return figures
 
 
 def sample_grid(
