@@ -7,11 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from var_core.files.recipe import KEY
-
-_LIMIT = 32 * 2**20  # characters
+from var_core.files.images import read_private
 
 
 @dataclass(frozen=True)
@@ -52,10 +48,8 @@ RULES = {
 def read_recipe(path: str | Path) -> dict[str, Any]:
     """The known, well-formed entries of a picture's recipe; empty where there is none."""
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
-            text = picture.info.get(KEY)
-        found = json.loads(text) if isinstance(text, str) and len(text) <= _LIMIT else None
-    except (OSError, SyntaxError, ValueError, RecursionError):
+        found = json.loads(read_private(path) or b"null")
+    except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(found, dict):
         return {}

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,11 @@ from .editing.geometry import outpaint_amounts
 from .editing.preview import strip
 from .engine import EditRequest, Engine, Result
 from .files import recipe
-from .files.batch import draw_all, own_device, own_share
+from .files.folders import each, own_device, own_share, pairs, pictures
 from .files.images import open_image, open_mask, save_png
 from .model.checkpoints import load_model, load_official, save_model
 from .model.registry import MODELS, download, is_on_disk
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 ANCHORS = {"center": (0.5, 0.5), "left": (0.0, 0.5), "right": (1.0, 0.5), "top": (0.5, 0.0), "bottom": (0.5, 1.0)}
 
 
@@ -71,7 +69,6 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--feather", type=int, help="fade outside the mask in pixels (default: by the region)")
     parser.add_argument("--no-color-match", action="store_true", help="leave light and colour as they were drawn")
     parser.add_argument("--no-guess", action="store_true", help="without a class, do not guess one from what is known")
-    parser.add_argument("--workers", type=int, default=1, help="folders: how many processes share the pictures")
     parser.add_argument("--again", action="store_true", help="folders: draw what is there already once more")
 
 
@@ -135,7 +132,12 @@ def _request(args: argparse.Namespace) -> EditRequest:
         "guess": not args.no_guess,
     }
     if args.command in ("inpaint", "edit"):
-        common |= {"mask": open_mask(args.mask, upload.image.size), "context": args.context}
+        if args.mask is None:
+            raise ValueError(
+                f"there is no mask of this name: call it {args.image.stem}.png or {args.image.stem}_mask.png"
+            )
+        mask = open_mask(args.mask, upload.image.size, upload.orientation)
+        common |= {"mask": mask, "context": args.context}
     if args.command == "outpaint":
         amounts = (args.left, args.top, args.right, args.bottom)
         if args.ratio is not None:
@@ -153,8 +155,9 @@ def _engine(name: str, device: str | None) -> Engine:
     return Engine.load(name, device)
 
 
-def _work(engine: Engine, args: argparse.Namespace) -> dict[str, Any]:
+def _work(engine: Engine | None, args: argparse.Namespace) -> dict[str, Any]:
     """One request: draw it with a progress bar, write its files, describe them."""
+    assert engine is not None
     request = _request(args)
     result: Result | None = None
     with tqdm(unit="scale", disable=args.quiet, leave=False) as bar:
@@ -196,14 +199,14 @@ def _jobs(args: argparse.Namespace) -> list[argparse.Namespace]:
     if out.resolve() == image.resolve():
         raise ValueError(f"{out} is the folder of the originals: choose another one with --out")
     jobs = []
-    for path in sorted(path for path in image.iterdir() if path.suffix.lower() in PICTURES):
-        job = argparse.Namespace(**{**vars(args), "image": path, "out": out / f"{path.stem}.png"})
-        if (masks := getattr(args, "mask", None)) is not None and masks.is_dir():
-            fitting = sorted(mask for mask in masks.glob("*") if mask.stem == path.stem)
-            job.mask = fitting[0] if fitting else masks / f"{path.stem}.png"
-        jobs.append(job)
+    masks = getattr(args, "mask", None)
+    for path, mask in pairs(image, masks) if masks is not None else [(path, None) for path in pictures(image)]:
+        if out.resolve() in path.resolve().parents:
+            continue  # results of before, in a folder inside this one
+        name = path.relative_to(image).with_suffix(".png")
+        jobs.append(argparse.Namespace(**{**vars(args), "image": path, "mask": mask, "out": out / name}))
     if not jobs:
-        raise ValueError(f"there is no PNG, JPEG or WebP in {image}")
+        raise ValueError(f"there is no picture in {image}: PNG, JPEG, WebP, AVIF and TIFF are read")
     names = [job.out for job in jobs]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"two pictures would both become {twice}: rename one of them")
@@ -213,14 +216,14 @@ def _jobs(args: argparse.Namespace) -> list[argparse.Namespace]:
 def _draw(args: argparse.Namespace) -> int:
     """Draw everything asked for. In a folder, a picture that fails is named and the others go on."""
     jobs = _jobs(args)
-    load = partial(_engine, args.model, own_device(args.device))
     if jobs[0] is args:
-        answer = _work(load(), args)
+        answer = _work(_engine(args.model, args.device), args)
         print(json.dumps(answer) if args.json else _line(answer))
         return 0
     waiting = [job for job in own_share(jobs) if args.again or not _there(job)]
     done, failed, skipped = [], [], len(own_share(jobs)) - len(waiting)
-    for job, answer, error in draw_all(waiting, load, _work, args.workers) if waiting else ():
+    engine = _engine(args.model, own_device(args.device)) if waiting else None
+    for job, answer, error in each(waiting, lambda job: _work(engine, job)):
         if answer is None:
             failed.append({"image": str(job.image), "error": error})
             print(f"error: {job.image}: {error}", file=sys.stderr)

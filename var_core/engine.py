@@ -286,8 +286,8 @@ class Engine:
                 yield Frame(step.k + 1, count, number + 1, len(job.windows), shown, seconds, seed, result)
 
     def save(self, result: Result, path: str | Path, index: int = 0) -> None:
-        """Write one picture as PNG: its pixels and, in a text chunk, how it was made."""
-        save_png(result.images[index], path, {recipe.KEY: recipe.write(result, index, self.name)})
+        """Write one picture as PNG: its pixels and, in a private chunk, how it was made."""
+        save_png(result.images[index], path, recipe.write(result, index, self.name).encode())
 
     def replay(self, path: str | Path) -> Image.Image:
         """The picture of a saved PNG again, from its tokens, without sampling. ValueError if it has no recipe."""

@@ -84,7 +84,7 @@ def test_over_20_megabytes_never_gets_in(inpaint: Callable[..., Outcome], url: s
     [
         (Image.new("L", SIZE), "mask is empty"),
         (b"<svg/>", "not a PNG, JPEG or WebP"),
-        (png_header(9_000, 9_000), "limit is 40 megapixels"),
+        (png_header(9_000, 9_000), "81 megapixels, the limit is 40"),
     ],
     ids=["empty", "no picture", "huge"],
 )
@@ -139,7 +139,7 @@ def test_the_camera_and_the_place_stay_behind(inpaint: Callable[..., Outcome]) -
     _, files = inpaint(data, rectangle(SIZE, (10, 10, 40, 40)))
     made = Image.open(files[0])
     assert made.size == SIZE, "upright"
-    assert b"CameraMaker" not in files[0].read_bytes() and not made.getexif() and set(made.info) <= {"var-editor"}
+    assert b"CameraMaker" not in files[0].read_bytes() and not made.getexif() and not made.info
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_picture_is_needed(client: Client) -> None:
 def test_a_recipe_from_elsewhere_is_data_only(client: Client, tmp_path: Path) -> None:
     from var_core import save_png
 
-    save_png(scenery(60, 60), tmp_path / "odd.png", {"var-editor": json.dumps({"model": "x", "passes": "many"})})
+    save_png(scenery(60, 60), tmp_path / "odd.png", json.dumps({"model": "x", "passes": "many"}).encode())
     with pytest.raises(Exception, match=r"recipe|made with|model") as error:
         client.predict(handle_file(tmp_path / "odd.png"), api_name="/replay")
     assert "Traceback" not in str(error.value) and str(tmp_path) not in str(error.value)

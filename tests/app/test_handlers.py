@@ -208,7 +208,7 @@ def test_odd_recipes_are_ignored(tmp_path: Path, text: str) -> None:
     from var_core import save_png
 
     path = tmp_path / "odd.png"
-    save_png(scenery(20, 20), path, {"var-editor": text})
+    save_png(scenery(20, 20), path, text.encode())
     assert read_recipe(path) == {}
     scenery(20, 20).save(tmp_path / "plain.jpg")
     assert read_recipe(tmp_path / "plain.jpg") == {}
@@ -219,7 +219,7 @@ def test_recipe_takes_only_what_fits(tmp_path: Path) -> None:
 
     settings = {"task": "vary", "guidance": 99, "top_p": 0.5, "smooth": 1, "outpaint": [1, 2, 3, -4]}
     document = {"settings": settings, "seed": True, "model": "m", "candidate": 2}
-    save_png(scenery(20, 20), tmp_path / "odd.png", {"var-editor": json.dumps(document)})
+    save_png(scenery(20, 20), tmp_path / "odd.png", json.dumps(document).encode())
     assert read_recipe(tmp_path / "odd.png") == {"task": "vary", "top_p": 0.5, "model": "m", "candidates": 4}
 
 

@@ -15,6 +15,8 @@ from playwright.sync_api import Browser, expect
 from test_checkpoints import Hub, hub, official  # noqa: F401
 from visitor import Visitor
 
+from var_core.files.images import read_private
+
 pytestmark = pytest.mark.browser
 
 
@@ -68,7 +70,7 @@ def test_a_model_is_fetched_chosen_and_used(browser: Browser, fresh: str) -> Non
     expect(page.locator("ul[role=listbox] li")).not_to_have_count(4)  # not the classes of the first model any more
     page.keyboard.press("Escape")
     visitor.run()
-    assert visitor.result().info["var-editor"].count('"var-d16"') == 1
+    assert (read_private(visitor.result().filename) or b"").count(b'"var-d16"') == 1
     page.locator("#model input").click()
     page.locator("ul[role=listbox] li", has_text="your file").click()
     expect(visitor.status).to_contain_text("Ready")

@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import subprocess
+import sys
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import rectangle, scenery
+from conftest import scenery
 from PIL import Image, ImageCms
 
-from var_core import open_image, open_mask, save_png
-from var_core.files.images import MAX_BYTES
+from var_core import open_image
+from var_core.files import images
 
 RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 200, 30), (30, 30, 220), (240, 240, 240)
 
@@ -97,7 +101,7 @@ def test_transparency_becomes_white_and_a_mask() -> None:
     opened = open_image(encoded(image))
     assert close_to(opened.image, (5, 5), (255, 255, 255), 0)
     assert opened.alpha_mask is not None and opened.alpha_mask.getbbox() == (0, 0, 20, 20)
-    assert opened.notices
+    assert opened.notices == ("Transparent parts were laid on white.",)
     assert open_image(encoded(quadrants().convert("RGBA"))).alpha_mask is None
 
 
@@ -120,14 +124,19 @@ def test_animated_pictures_give_their_first_frame() -> None:
     assert any("first frame" in text for text in opened.notices)
 
 
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
 def png_header(width: int, height: int) -> bytes:
     """A PNG that claims a size and holds almost nothing."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+
+
+def with_chunk(data: bytes, new: bytes) -> bytes:
+    """The PNG with a chunk after its header."""
+    return data[:33] + new + data[33:]
 
 
 @pytest.mark.parametrize(
@@ -143,9 +152,14 @@ def png_header(width: int, height: int) -> bytes:
         (encoded(scenery(40, 40), "BMP"), "PNG, JPEG or WebP"),
         (png_header(30_000, 30_000), "megapixels|16384"),
         (png_header(8_000, 6_000), "48 megapixels, the limit is 40"),
+        (png_header(8_000, 5_001), "40.1 megapixels, the limit is 40"),
+        (encoded(scenery(200, 150), "WEBP")[:3000], "damaged or cut off"),
+        (encoded(scenery(200, 150), "AVIF")[:2000], "damaged or cut off"),
+        (encoded(scenery(200, 150), "TIFF")[:2000], "damaged or cut off"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400), "HEIC file.*save it as JPEG"),
+        (encoded(Image.fromarray(np.zeros((20, 20), np.float32)), "TIFF"), "grey of 8 or 16 bits"),
         (png_header(17_000, 100), "no side may exceed 16384"),
         (encoded(scenery(15, 400)), "at least 16"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(MAX_BYTES), "20 MB"),
     ],
 )
 def test_what_is_refused_is_refused_in_one_sentence(data: bytes, words: str, tmp_path: Path) -> None:
@@ -169,25 +183,169 @@ def test_limits_themselves_are_fine() -> None:
     assert open_image(encoded(Image.new("L", (16_384, 16)))).image.size == (16_384, 16)
 
 
-def test_masks_of_another_size_are_scaled_with_nearest(tmp_path: Path) -> None:
-    mask = open_mask(rectangle((40, 30), (10, 10, 20, 20)), (80, 90))
-    assert mask.size == (80, 90) and mask.getbbox() == (20, 30, 40, 60)
-    assert set(np.unique(np.asarray(mask))) == {0, 255}
-    layer = Image.new("RGBA", (40, 30))
-    layer.paste((255, 45, 135, 255), (10, 10, 20, 20))
-    assert open_mask(encoded(layer), (40, 30)).getbbox() == (10, 10, 20, 20)
-    with pytest.raises(ValueError, match="PNG, JPEG or WebP"):
-        open_mask(b"not a mask", (40, 30))
+def test_what_is_over_the_limit_in_bytes_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_BYTES", 2**20)
+    (tmp_path / "big.png").write_bytes(bytes(2**20 + 1))
+    for source in (tmp_path / "big.png", bytes(2**20 + 1)):
+        with pytest.raises(ValueError, match=r"^This file has 1.1 MB, the limit is 1 MB"):
+            open_image(source)
 
 
-def test_saved_files_hold_pixels_and_our_text_only(tmp_path: Path) -> None:
+def test_only_the_orientation_is_wanted_of_camera_data() -> None:
+    """A resolution stored as text, which Pillow cannot write again, must not matter."""
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2)
+    exif += struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHI4s", 0x011A, 2, 3, b"72\0\0") + bytes(4)
+    stored = quadrants().transpose(_TURNS[6])
+    opened = open_image(encoded(stored, "JPEG", exif=exif, quality=95))
+    assert opened.image.size == (64, 48) and opened.orientation == 6
+    assert close_to(opened.image, (8, 8), RED) and close_to(opened.image, (56, 8), GREEN)
+    damaged = open_image(encoded(stored, "JPEG", exif=b"Exif\0\0no camera data"))
+    assert damaged.image.size == (48, 64) and damaged.orientation == 1
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "TIFF"])
+def test_avif_and_tiff_open_upright(kind: str) -> None:
     exif = Image.Exif()
-    exif[0x010F] = "Camera Maker"
-    exif.get_ifd(0x8825)[1] = "N"
-    opened = open_image(encoded(scenery(60, 40), "JPEG", exif=exif)).image
-    save_png(opened, tmp_path / "o.png", {"var-editor": "recipe"})
-    raw = (tmp_path / "o.png").read_bytes()
-    assert b"Camera Maker" not in raw and b"eXIf" not in raw
-    with Image.open(tmp_path / "o.png") as again:
-        assert again.info == {"var-editor": "recipe"}
-        assert np.array_equal(np.asarray(again), np.asarray(opened))
+    exif[0x0112] = 6
+    opened = open_image(encoded(quadrants().transpose(_TURNS[6]), kind, exif=exif))
+    assert opened.image.size == (64, 48) and opened.notices == ()
+    for at, colour in (((8, 8), RED), ((56, 8), GREEN), ((8, 40), BLUE), ((56, 40), WHITE)):
+        assert close_to(opened.image, at, colour)
+
+
+def test_phone_pictures_of_two_are_not_animated() -> None:
+    data = encoded(quadrants(), "MPO", save_all=True, append_images=[Image.new("RGB", (64, 48), BLUE)], quality=95)
+    opened = open_image(data)
+    assert opened.notices == () and close_to(opened.image, (8, 8), RED)
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        chunk(b"pHYs", struct.pack(">IIB", 2835, 2835, 1))[:-1] + b"\0",
+        chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 2**21)),
+        chunk(b"tEXt", b"Comment\0" + b"x" * 2**26),
+        chunk(b"gAMA", struct.pack(">I", 100_000))[:-1] + b"\0",
+        chunk(b"sRGB", b""),
+        chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(2**25))),
+    ],
+    ids=["wrong checksum", "long packed text", "very long text", "damaged gamma", "empty", "a bomb of a profile"],
+)
+def test_side_chunks_never_cost_the_picture(new: bytes) -> None:
+    opened = open_image(with_chunk(encoded(quadrants()), new)).image
+    assert np.array_equal(np.asarray(opened), np.asarray(quadrants()))
+
+
+def test_tiles_larger_than_any_picture_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    entries = ((256, 40), (257, 40), (258, 8), (259, 8), (262, 1), (277, 1), (322, 30_000), (323, 30_000))
+    body = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in (*entries, (324, 200), (325, 20)))
+    data = b"II*\0" + struct.pack("<IH", 8, len(entries) + 2) + body + bytes(4)
+    with pytest.raises(ValueError, match="damaged"):
+        open_image(data.ljust(200, b"\0") + zlib.compress(bytes(100)))
+
+
+# transparency
+
+
+def grey_png(values: np.ndarray, depth: int, level: int) -> bytes:
+    """A grey PNG of 2, 4 or 16 bits in which one level is transparent."""
+    height, width = values.shape
+    if depth == 16:
+        rows = values.astype(">u2").view(np.uint8).reshape(height, -1)
+    else:
+        per = 8 // depth
+        shifts = np.arange(per)[::-1] * depth
+        rows = (values.reshape(height, -1, per) << shifts).sum(axis=-1).astype(np.uint8)
+    packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0))
+    level_chunk = chunk(b"tRNS", struct.pack(">H", level))
+    return b"\x89PNG\r\n\x1a\n" + header + level_chunk + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("depth", [2, 4, 8, 16])
+def test_a_transparent_level_of_grey(depth: int) -> None:
+    level, other = 2**depth - 1, (2**depth - 1) // 3
+    values = np.full((24, 32), other)
+    values[4:12, 8:20] = level
+    opened = open_image(grey_png(values, depth, level))
+    assert opened.alpha_mask is not None and opened.alpha_mask.getbbox() == (8, 4, 20, 12)
+    assert close_to(opened.image, (0, 0), (85, 85, 85), 1) and close_to(opened.image, (9, 5), (255, 255, 255), 0)
+
+
+def test_a_transparent_colour_of_16_bits() -> None:
+    values = np.full((24, 32, 3), 20_000, ">u2")
+    values[4:12, 8:20] = (60_000, 300, 5_000)
+    packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in values))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 32, 24, 16, 2, 0, 0, 0))
+    level = chunk(b"tRNS", struct.pack(">3H", 60_000, 300, 5_000))
+    opened = open_image(b"\x89PNG\r\n\x1a\n" + header + level + chunk(b"IDAT", packed) + chunk(b"IEND", b""))
+    assert opened.alpha_mask is not None and opened.alpha_mask.getbbox() == (8, 4, 20, 12)
+    assert close_to(opened.image, (0, 0), (78, 78, 78), 1)
+    assert any("16 bits" in text for text in opened.notices)
+
+
+def test_a_palette_with_a_transparent_colour() -> None:
+    picture = quadrants().quantize(8)
+    index = picture.getpixel((5, 5))
+    opened = open_image(encoded(picture, transparency=index))
+    assert opened.alpha_mask is not None and opened.alpha_mask.getbbox() == (0, 0, 32, 24)
+    assert close_to(opened.image, (56, 8), GREEN) and close_to(opened.image, (5, 5), (255, 255, 255), 0)
+
+
+def test_half_transparent_colours_are_mixed_with_white() -> None:
+    opened = open_image(encoded(Image.new("RGBA", (20, 20), (100, 0, 200, 128))))
+    assert close_to(opened.image, (3, 3), (177, 127, 227), 1)
+
+
+def test_bands_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture of many bands, each of another size than the last one."""
+    picture = scenery(1500, 1500)
+    picture.putalpha(scenery(1500, 1500, 1).convert("L"))
+    whole = Image.new("RGBA", picture.size, "white")
+    whole.alpha_composite(picture)
+    opened = np.asarray(open_image(encoded(picture, "PNG", compress_level=1)).image).astype(int)
+    assert np.abs(opened - np.asarray(whole.convert("RGB"))).max() <= 1
+
+
+# how much at once
+
+MEMORY = """
+import io, resource, sys
+from concurrent.futures import ThreadPoolExecutor
+from PIL import Image
+from var_core.files.images import open_image
+buffer = io.BytesIO()
+Image.new("RGBA", (8000, 5000), (9, 200, 30, 120)).save(buffer, "PNG", compress_level=1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+open_image(buffer.getvalue())
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_forty_megapixels_take_little_memory() -> None:
+    """In a process of its own, whose largest size so far is what making the file took (a picture of 160 MB)."""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", MEMORY], cwd=root, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 400  # megabytes beyond those 160; it was 0.9 GB in all
+
+
+def test_two_pictures_are_opened_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, inside, most, lock = images._decode, [0], [0], threading.Lock()
+    met = threading.Barrier(2)
+
+    def counting(data: bytes, what: str) -> images._Stored:
+        with lock:
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+        met.wait(20)  # two must be here at a time, or nobody goes on
+        stored = decode(data, what)
+        met.wait(20)
+        with lock:
+            inside[0] -= 1
+        return stored
+
+    monkeypatch.setattr(images, "_decode", counting)
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(open_image, [encoded(quadrants())] * 8))
+    assert len(opened) == 8 and most[0] == 2

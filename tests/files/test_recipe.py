@@ -46,7 +46,7 @@ def test_replay_uses_the_tokens_not_the_picture(engine: Engine, tmp_path: Path) 
     _, result = finish(engine, EditRequest(task="inpaint", image=scenery(*SIZE), mask=mask, seed=1))
     spoiled = result.images[0].copy()
     spoiled.paste((0, 0, 0), mask=result.alpha)
-    save_png(spoiled, tmp_path / "s.png", {recipe.KEY: recipe.write(result, 0, engine.name)})
+    save_png(spoiled, tmp_path / "s.png", recipe.write(result, 0, engine.name).encode())
     assert engine.replay(tmp_path / "s.png").tobytes() == result.images[0].tobytes()
 
 
@@ -62,17 +62,17 @@ def test_settings_come_back(engine: Engine, tmp_path: Path) -> None:
 def test_what_carries_no_recipe_says_so(engine: Engine, tmp_path: Path) -> None:
     scenery(40, 40).save(tmp_path / "plain.png")
     (tmp_path / "text.png").write_text("hello")
-    save_png(scenery(40, 40), tmp_path / "odd.png", {recipe.KEY: json.dumps({"version": 1})})
+    save_png(scenery(40, 40), tmp_path / "odd.png", json.dumps({"version": 1}).encode())
     for name, words in (
         ("plain", "carries no recipe"),
         ("text", "not a PNG"),
         ("odd", "damaged"),
-        ("none", "not a PNG"),
+        ("none", "no file none.png"),
     ):
         with pytest.raises(ValueError, match=words):
             engine.replay(tmp_path / f"{name}.png")
     _, result = finish(engine, EditRequest(label="rose", seed=8))
-    save_png(result.images[0], tmp_path / "other.png", {recipe.KEY: recipe.write(result, 0, "another")})
+    save_png(result.images[0], tmp_path / "other.png", recipe.write(result, 0, "another").encode())
     with pytest.raises(ValueError, match="made with another"):
         engine.replay(tmp_path / "other.png")
 

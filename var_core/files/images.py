@@ -1,167 +1,246 @@
-"""Uploads -> upright 8-bit RGB, and back to files. What is not a usable picture is refused with one sentence."""
+"""Uploads -> upright 8-bit sRGB, and back to files. What is not a usable picture is refused with one sentence."""
 
 from __future__ import annotations
 
 import io
+import math
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from threading import BoundedSemaphore
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageChops
 from torch import Tensor
 
-from ..editing.geometry import binary
+from . import colour, png
 
-FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_BYTES = 20 * 2**20
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF")
+MAX_BYTES = 80 * 2**20  # so that a noisy result of 40 megapixels can be opened again
 MAX_PIXELS = 40_000_000
 MIN_SIDE, MAX_SIDE = 16, 16_384
+_TURN = Image.Transpose
+_TURNS = {  # by the orientation in EXIF
+    2: _TURN.FLIP_LEFT_RIGHT, 3: _TURN.ROTATE_180, 4: _TURN.FLIP_TOP_BOTTOM, 5: _TURN.TRANSPOSE,
+    6: _TURN.ROTATE_270, 7: _TURN.TRANSVERSE, 8: _TURN.ROTATE_90,
+}  # fmt: skip
+_HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_BEGINNINGS = (png.SIGNATURE, b"\xff\xd8\xff", b"II*\0", b"MM\0*")
+_TRANSPARENT = ("RGBA", "LA", "PA")
+_opening = BoundedSemaphore(2)  # a picture of 40 megapixels takes 0.4 GB while it is opened
 
 
 @dataclass(frozen=True)
 class Upload:
     """An upright RGB picture; `alpha_mask` is "L", 255 where the upload was transparent (None if it had no
-    transparency); `notices` say in one sentence each what was lost."""
+    transparency); `notices` say in one sentence each what was lost; `orientation` is how it was stored (EXIF)."""
 
     image: Image.Image
     alpha_mask: Image.Image | None
     notices: tuple[str, ...] = ()
+    orientation: int = 1
+
+
+@dataclass
+class _Stored:
+    picture: Image.Image  # decoded, as it lies in the file
+    profile: bytes | None = None
+    orientation: int = 1
+    notices: tuple[str, ...] = ()
 
 
 def open_image(source: str | Path | bytes) -> Upload:
-    """Read a PNG, JPEG or WebP, told by its content. ValueError with one sentence for anything else."""
-    data = _read(source)
-    with _open(data) as opened:
-        _check_size(opened.size)
-        notices = []
-        if getattr(opened, "n_frames", 1) > 1:
-            notices.append("This picture is animated: its first frame is used.")
-        try:
-            opened.load()
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
-            raise ValueError("This picture is damaged or cut off: save it again or choose another one.") from error
-        profile = opened.info.get("icc_profile")
-        image = ImageOps.exif_transpose(opened)
-    rgb, alpha = _normalise(image, profile, notices)
-    return Upload(rgb, alpha, tuple(notices))
+    """Read a PNG, JPEG, WebP, AVIF or TIFF, told by its content. ValueError with one sentence for anything else."""
+    data = read_bytes(source)
+    with _opening:
+        stored = _decode(data, "picture")
+        if stored.profile is None:
+            convert, notice = colour.described(stored.picture.info)
+        else:
+            convert, notice = colour.to_srgb(stored.profile, _colours(stored.picture.mode))
+        notices, orientation = [*stored.notices, notice], stored.orientation
+        image, opacity = _channels(stored.picture, "RGB", convert)
+        del stored
+        alpha = None
+        if opacity is not None:
+            image.paste("white", mask=ImageChops.invert(opacity))
+            alpha = _turned(opacity.point([255] * 128 + [0] * 128), orientation)
+            notices.append("Transparent parts were laid on white.")
+        return Upload(_turned(image, orientation), alpha, tuple(filter(None, notices)), orientation)
 
 
-def _read(source: str | Path | bytes) -> bytes:
+def open_mask(source: str | Path | bytes | Image.Image, size: tuple[int, int], orientation: int = 1) -> Image.Image:
+    """A mask as "L" of 0 and 255 at `size`, scaled with nearest. White means repaint; where parts are transparent and
+    all that is visible is equally bright or dark, what is visible. A mask of the size in which the picture is stored
+    (`orientation`, of its upload) is turned with it; ValueError for one of another shape."""
+    data = b"" if isinstance(source, Image.Image) else read_bytes(source)
+    with _opening:
+        stored = _Stored(source) if isinstance(source, Image.Image) else _decode(data, "mask")
+        mask, opacity = _channels(stored.picture, "L", lambda picture: picture.convert("L"))
+    if opacity is not None:
+        visible = mask.histogram(opacity.point([0] * 128 + [1] * 128))
+        mask = ImageChops.multiply(mask, opacity) if any(visible[:128]) and any(visible[128:]) else opacity
+    mask = _turned(mask.point([0] * 128 + [255] * 128), stored.orientation)
+    if mask.size != size and mask.size == size[::-1] and orientation > 4:
+        mask = _turned(mask, orientation)
+    (width, height), (wide, high) = mask.size, size
+    if abs(width * high - height * wide) > max(width, height, wide, high):  # more than rounding a side explains
+        raise ValueError(
+            f"This mask is {width} x {height} pixels, the picture {wide} x {high}: give one of the picture's shape."
+        )
+    return mask if mask.size == size else mask.resize(size, Image.Resampling.NEAREST)
+
+
+def read_bytes(source: str | Path | bytes) -> bytes:
+    """A file's content. ValueError where there is none, or too much."""
     if isinstance(source, bytes):
-        data = source
+        size = len(source)
+    elif Path(source).is_file():
+        size = Path(source).stat().st_size
     else:
-        path = Path(source)
-        if not path.is_file():
-            raise ValueError(f"There is no file {path.name}.")
-        if path.stat().st_size > MAX_BYTES:
-            raise _too_large(path.stat().st_size)
-        data = path.read_bytes()
-    if len(data) > MAX_BYTES:
-        raise _too_large(len(data))
-    return data
+        raise ValueError(f"There is no file {Path(source).name}.")
+    if size > MAX_BYTES:
+        limit = MAX_BYTES // 2**20
+        raise ValueError(f"This file has {_up(size / 2**20)} MB, the limit is {limit} MB: choose a smaller one.")
+    return source if isinstance(source, bytes) else Path(source).read_bytes()
 
 
-def _too_large(size: int) -> ValueError:
-    limit = MAX_BYTES // 2**20
-    return ValueError(f"This file has {size / 2**20:.1f} MB, the limit is {limit} MB: choose a smaller one.")
+def _decode(data: bytes, what: str) -> _Stored:
+    """The picture (or mask) in a file, once its header says that it may be decoded."""
+    profile, depth, notices = None, 8, []
+    if data.startswith(png.SIGNATURE):
+        depth = data[24] if len(data) > 24 else 8
+        data, profile = png.shown(data)
+    with _header(data, what) as opened:
+        _check_size(opened, what)
+        if opened.format in ("PNG", "WEBP", "AVIF") and getattr(opened, "n_frames", 1) > 1:
+            notices.append(f"This {what} is animated: its first frame is used.")
+        try:
+            tags = getattr(opened, "tag_v2", {})
+            if int(tags.get(322, 0)) * int(tags.get(323, 0)) > MAX_PIXELS:
+                raise ValueError("tiles larger than any picture")
+            opened.load()
+        except Exception as error:  # whatever a decoder makes of damaged bytes
+            raise _damaged(what) from error
+    if opened.mode.startswith("I;16") or depth == 16:
+        notices.append(f"This {what} has 16 bits per channel: it was reduced to 8.")
+    level = opened.info.get("transparency")
+    if isinstance(level, int) and opened.mode == "L" and depth < 8:
+        opened.info["transparency"] = level * 255 // (2**depth - 1)  # Pillow scales the pixels, not their level
+    elif isinstance(level, tuple) and depth == 16:
+        opened.info["transparency"] = tuple(value >> 8 for value in level)
+    if profile is None:
+        profile = opened.info.get("icc_profile")
+    return _Stored(opened, profile, _orientation(opened), tuple(notices))
 
 
-def _open(data: bytes) -> Image.Image:
+def _header(data: bytes, what: str) -> Image.Image:
     """Parse the header only; nothing is decoded yet."""
-    refusal = "This file is not a PNG, JPEG or WebP picture: choose one of these."
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked right after
             return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
-        raise ValueError(f"This picture has over {MAX_PIXELS // 10**6} megapixels: make it smaller first.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ValueError(refusal) from error
+        raise ValueError(f"This {what} has over {MAX_PIXELS // 10**6} megapixels: make it smaller first.") from error
+    except Exception as error:  # whatever a parser makes of damaged bytes
+        if data[4:8] == b"ftyp" and data[8:12] in _HEIC:
+            way = "save it as JPEG (iPhone: Settings, Camera, Formats, Most Compatible)"
+            raise ValueError(f"This {what} is a HEIC file, which cannot be read here: {way}.") from error
+        if data.startswith(_BEGINNINGS) or data[8:12] in (b"WEBP", b"avif"):
+            raise _damaged(what) from error
+        raise ValueError(
+            "This file is not a PNG, JPEG or WebP picture, nor AVIF or TIFF: choose one of these."
+        ) from error
 
 
-def _check_size(size: tuple[int, int]) -> None:
-    width, height = size
-    if min(size) < MIN_SIDE:
+def _damaged(what: str) -> ValueError:
+    return ValueError(f"This {what} is damaged or cut off: save it again or choose another one.")
+
+
+def _check_size(opened: Image.Image, what: str) -> None:
+    width, height = opened.size
+    if what == "picture" and min(opened.size) < MIN_SIDE:
         raise ValueError(f"This picture is {width} x {height} pixels: each side needs at least {MIN_SIDE}.")
-    if max(size) > MAX_SIDE:
-        raise ValueError(f"This picture is {width} x {height} pixels: no side may exceed {MAX_SIDE}.")
+    if max(opened.size) > MAX_SIDE:
+        raise ValueError(f"This {what} is {width} x {height} pixels: no side may exceed {MAX_SIDE}.")
     if width * height > MAX_PIXELS:
-        megapixels, limit = width * height / 1e6, MAX_PIXELS // 10**6
-        raise ValueError(f"This picture has {megapixels:.0f} megapixels, the limit is {limit}: make it smaller first.")
+        megapixels, limit = _up(width * height / 1e6), MAX_PIXELS // 10**6
+        raise ValueError(f"This {what} has {megapixels} megapixels, the limit is {limit}: make it smaller first.")
 
 
-def _normalise(image: Image.Image, profile: bytes | None, notices: list[str]) -> tuple[Image.Image, Image.Image | None]:
-    alpha = None
-    if image.mode.startswith("I") or image.mode == "F":
-        notices.append("This picture has 16 bits per channel: it was reduced to 8.")
-        values = np.asarray(image).astype(np.float64)
-        image = Image.fromarray((values / 257).round().clip(0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        opacity = image.getchannel("A")
-        if (np.asarray(opacity) < 255).any():
-            alpha = binary(ImageOps.invert(opacity))
-            notices.append("Transparent parts were laid on white and marked as mask.")
-        background = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(background, image).convert("RGB")
-    if profile:
-        image = _to_srgb(image, profile, notices)
-    return image.convert("RGB"), alpha
+def _up(value: float) -> str:
+    """With one decimal at most, rounded up, so that what is over a limit reads so."""
+    return f"{math.ceil(value * 10) / 10:g}"
 
 
-def _to_srgb(image: Image.Image, profile: bytes, notices: list[str]) -> Image.Image:
-    """Convert to sRGB by the embedded profile; CMYK and gray profiles included."""
-    if image.mode == "P":
-        image = image.convert("RGB")
+def _orientation(opened: Image.Image) -> int:
+    """1 to 8 from the camera data, of which nothing else is wanted; a TIFF was turned as it was decoded."""
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "sRGB" in ImageCms.getProfileDescription(source):
-            return image
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        notices.append("The colour profile of this picture could not be read: colours may differ a little.")
-        return image
-    assert converted is not None
-    notices.append("The colours were converted from the picture's own profile to sRGB.")
-    return converted
+        value = opened.getexif().get(0x0112)
+    except Exception:  # data that cannot be parsed do not say which side is up
+        return 1
+    return int(value) if value in _TURNS else 1
 
 
-def open_mask(source: str | Path | bytes | Image.Image, size: tuple[int, int]) -> Image.Image:
-    """A mask as "L" of 0 and 255 at `size`, scaled with nearest. White (or, where the file has transparency and
-    no brightness of its own, opaque) means repaint."""
-    if isinstance(source, Image.Image):
-        mask = source
-    else:
-        data = _read(source)
-        with _open(data) as opened:
-            _check_mask_size(opened.size)
-            try:
-                mask = ImageOps.exif_transpose(opened)
-            except (OSError, SyntaxError, ValueError, EOFError) as error:
-                raise ValueError("This mask is damaged or cut off: save it again.") from error
-    if mask.mode in ("RGBA", "LA", "PA") or "transparency" in mask.info:
-        mask = mask.convert("RGBA").getchannel("A")
-    mask = mask.convert("L")
-    if mask.size != size:
-        mask = mask.resize(size, Image.Resampling.NEAREST)
-    return binary(mask)
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
 
-def _check_mask_size(size: tuple[int, int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS or max(size) > MAX_SIDE:
-        raise ValueError(f"This mask is {size[0]} x {size[1]} pixels: the limit is {MAX_PIXELS // 10**6} megapixels.")
+def _colours(mode: str) -> str:
+    """The mode of what `_split` makes of a picture."""
+    if mode in ("I", "F", "LAB", "HSV"):
+        raise ValueError("This picture is not in RGB, CMYK or grey of 8 or 16 bits: save it as one of these first.")
+    return mode if mode == "CMYK" else "L" if mode in ("1", "L", "LA", "La") or mode.startswith("I;16") else "RGB"
 
 
-def save_png(image: Image.Image, path: str | Path, text: dict[str, str] | None = None) -> None:
-    """Write pixels and the given text chunks, nothing else: no camera data, no place."""
-    chunks = PngImagePlugin.PngInfo()
-    for key, value in (text or {}).items():
-        chunks.add_text(key, value, zip=True)
-    clean = Image.fromarray(np.asarray(image))
+def _split(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Colours as "L", "RGB" or "CMYK", and the opacity as "L", None where the file knows none."""
+    kind, level = _colours(picture.mode), picture.info.get("transparency")
+    if picture.mode.startswith("I;16"):
+        values = np.asarray(picture)
+        grey = Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+        return grey, None if level is None else Image.fromarray((values != level).astype(np.uint8) * 255)
+    if picture.mode in ("La", "RGBa"):
+        picture = picture.convert(picture.mode.upper())
+    if level is None and picture.mode not in _TRANSPARENT:
+        return picture.convert(kind), None
+    picture = picture.convert("LA" if kind == "L" else "RGBA")
+    return picture.convert(kind), picture.getchannel("A")
+
+
+def _channels(picture: Image.Image, mode: str, convert: colour.Convert) -> tuple[Image.Image, Image.Image | None]:
+    """Colours, converted to the mode, and opacity, None where all is opaque; in bands, so that little memory is
+    taken beside the two pictures."""
+    (width, height), opacity = picture.size, None
+    out = Image.new(mode, picture.size)
+    rows = max(1, 2**20 // width)
+    for top in range(0, height, rows):
+        colours, alpha = _split(picture.crop((0, top, width, min(top + rows, height))))
+        out.paste(convert(colours), (0, top))
+        if alpha is not None:
+            opacity = opacity or Image.new("L", picture.size)
+            opacity.paste(alpha, (0, top))
+    return out, None if opacity is None or opacity.getextrema()[0] == 255 else opacity
+
+
+def save_png(image: Image.Image, path: str | Path, private: bytes | None = None) -> None:
+    """Write pixels and the private bytes, nothing else: no camera data, no place. The file appears whole or not at
+    all, whatever interrupts it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    clean.save(path, format="PNG", pnginfo=chunks)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        Image.fromarray(np.asarray(image)).save(beside, format="PNG", pnginfo=png.private_chunks(private))
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_private(path: str | Path) -> bytes | None:
+    """What `save_png` was given with a picture; None where there is nothing. ValueError where it is damaged."""
+    data = read_bytes(path)
+    return png.private_bytes(data) if data.startswith(png.SIGNATURE) else None
 
 
 def to_pictures(pixels: Tensor) -> list[Image.Image]:

@@ -19,10 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..request import Pass, Result
+from .images import open_image, read_private
 
-KEY = "var-editor"
 VERSION = 2
-_LONGEST = 32 * 2**20  # characters of a recipe that are read
 FIELDS = (
     "task", "label", "guidance", "top_k", "top_p", "random_scales", "smooth", "start_scale", "stop_scale", "method",
     "context", "feather", "color_match", "outpaint",
@@ -103,17 +102,11 @@ def write(result: Result, index: int, model: str) -> str:
 def read(path: str | Path) -> Recipe:
     """The recipe in a PNG. ValueError with one sentence where there is none that can be used."""
     path = Path(path)
-    try:
-        with Image.open(path, formats=["PNG"]) as opened:
-            opened.load()
-            text = opened.info.get(KEY)
-            picture = opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path.name} is not a PNG picture that can be read") from error
-    if not isinstance(text, str) or len(text) > _LONGEST:
+    picture, private = open_image(path).image, read_private(path)
+    if private is None:
         raise ValueError(f"{path.name} carries no recipe: only PNG files saved by this editor do")
     try:
-        return _parse(json.loads(text), picture)
+        return _parse(json.loads(private), picture)
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise ValueError(f"the recipe in {path.name} is damaged or of another version") from error
 
