@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
+import logging
+import unicodedata
 import zlib
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+from ..files.images import open_image
+from .sources import picture_files
+
+log = logging.getLogger(__name__)
+_THINNEST = 8  # times a side may be as long as the other: all of a picture is enlarged with its short side
+_NAMED = 5  # pictures left out, in the log
 _VALIDATION_SHARE = 20  # without a val folder, one file in twenty, chosen by its name
 
 
@@ -84,25 +88,36 @@ class Pictures:
 
 def load_pictures(path: str | Path, split: str, size: int) -> Pictures:
     """Read one split ("train" or "val"); pictures are shrunk to a short side of about 9/8 `size` and enlarged to
-    `size` where smaller. ValueError with one sentence if the place holds no usable pictures."""
+    `size` where smaller. Those that cannot be used are left out, and the log names them. ValueError with one sentence
+    if the place holds no usable pictures."""
     path = Path(path)
     if not path.exists():
         raise ValueError(f"there is no data at {path}: give a folder or a zip of pictures in one folder per class")
     arrays, classes, names = [], [], []
     every_class: set[str] = set()
-    for name, read in _files(path):
+    bad: list[str] = []
+    for name, read in picture_files(path):
         parts = [part for part in name.split("/") if part]
         if len(parts) < 2:
             continue
-        belongs = _split_of(parts, name)
-        every_class.add(parts[-2])
-        if belongs != split:
+        own = unicodedata.normalize("NFC", parts[-2])
+        every_class.add(own)
+        if _split_of(parts, name) != split:
             continue
-        arrays.append(_decode(read(), size, name))
-        classes.append(parts[-2])
+        try:
+            arrays.append(_fitted(open_image(read()).image, size))
+        except Exception as error:  # whatever a zip or a decoder makes of damaged bytes is that file's alone
+            bad.append(f"{name} ({' '.join(str(error).split()) or type(error).__name__})")
+            continue
+        classes.append(own)
         names.append(name)
     if not arrays:
-        raise ValueError(f"{path} holds no {split} pictures: expected {split}/<class>/<picture> or <class>/<picture>")
+        what = f"no usable {split} pictures: {bad[0]}" if bad else f"no {split} pictures"
+        raise ValueError(f"{path} holds {what}; expected {split}/<class>/<picture> or <class>/<picture>")
+    if bad:
+        more = ", ..." if len(bad) > _NAMED else ""
+        log.warning("%d of %d %s pictures left out: %s", len(bad), len(bad) + len(arrays), split,
+                    ", ".join(bad[:_NAMED]) + more)  # fmt: skip
     class_names = tuple(sorted(every_class))
     labels = np.array([class_names.index(c) for c in classes], dtype=np.int64)
     return Pictures(arrays, labels, class_names, tuple(names))
@@ -115,27 +130,11 @@ def _split_of(parts: list[str], name: str) -> str:
     return "val" if zlib.crc32(name.encode()) % _VALIDATION_SHARE == 0 else "train"
 
 
-def _files(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.suffix.lower() in _ENDINGS:
-                yield file.relative_to(path).as_posix(), file.read_bytes
-        return
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is neither a folder nor a zip file")
-    with zipfile.ZipFile(path) as archive:
-        for name in sorted(archive.namelist()):
-            if name.lower().endswith(_ENDINGS):
-                yield name, lambda name=name: archive.read(name)
-
-
-def _decode(data: bytes, size: int, name: str) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"]) as opened:
-            image = opened.convert("RGB")
-    except OSError as error:
-        raise ValueError(f"{name} cannot be read as a picture: {error}") from error
+def _fitted(image: Image.Image, size: int) -> np.ndarray:
+    """(H, W, 3) uint8 with a short side from `size` to about 9/8 of it."""
     short, wanted = min(image.size), round(size * 9 / 8)
+    if max(image.size) > _THINNEST * short:
+        raise ValueError(f"it is {image.width} x {image.height} pixels: too thin")
     if short > wanted or short < size:
         target = wanted if short > wanted else size
         new = (max(size, round(image.width * target / short)), max(size, round(image.height * target / short)))
