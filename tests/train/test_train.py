@@ -176,23 +176,6 @@ def test_unusable_data_is_one_sentence(what: str, tmp_path: Path, capsys) -> Non
     assert error.startswith("error: ") and len(error.strip().splitlines()) == 1
 
 
-def test_a_run_travels_in_parts_to_the_byte(runs: Path, tmp_path: Path, capsys) -> None:
-    run, parts, back = runs / "tokenizer", tmp_path / "parts", tmp_path / "back"
-    assert main(["split", str(run), "--out", str(parts), "--part-mib", "0.05", "--caches"]) == 0
-    sizes = [path.stat().st_size for path in parts.iterdir() if path.name != "manifest.json"]
-    assert len(sizes) > len(list(run.iterdir())) and max(sizes) <= 0.05 * 2**20
-    assert main(["join", str(parts), "--out", str(back)]) == 0
-    assert {f.name: f.read_bytes() for f in run.iterdir()} == {f.name: f.read_bytes() for f in back.iterdir()}
-    part = parts / "state.pt.001"
-    whole, before = part.read_bytes(), (back / "state.pt").read_bytes()
-    for damage in (lambda: part.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1])), part.unlink):
-        damage()
-        capsys.readouterr()
-        assert main(["join", str(parts), "--out", str(back)]) == 1
-        assert "state.pt" in capsys.readouterr().err
-        assert (back / "state.pt").read_bytes() == before and not list(back.glob("*.partial"))
-
-
 @pytest.mark.slow
 def test_two_hundred_pictures_in_four_classes(tmp_path: Path) -> None:
     """The README's commands end to end, at tiny settings."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 _MANIFEST = "manifest.json"
+_LONGEST = 200  # bytes of a name
 _REBUILT = ("train-tokens.npy", "val-tokens.npy")  # a run makes them again from the data and the tokenizer
 
 
@@ -20,12 +22,12 @@ def split_run(run: Path, out: Path, part_mib: float = 16.0, caches: bool = False
     manifest last. Token caches stay behind unless `caches`. ValueError if there is no run, or parts lie in `out`."""
     if not (run / "state.pt").is_file():
         raise ValueError(f"there is no run at {run}: expected a folder with state.pt")
-    if out.exists() and any(out.iterdir()):
-        raise ValueError(f"{out} is not empty: give a new folder for the parts")
+    if not 1 <= part_mib * 2**20 < math.inf:
+        raise ValueError(f"a part of {part_mib} MiB cannot be written: give --part-mib a size from one byte on")
     size = int(part_mib * 2**20)
-    if size < 1:
-        raise ValueError("a part must hold at least one byte: raise --part-mib")
-    out.mkdir(parents=True, exist_ok=True)
+    _new_folder(out)
+    if any(out.iterdir()):
+        raise ValueError(f"{out} is not empty: give a new folder for the parts")
     written: list[Path] = []
     manifest = []
     for file in sorted(path for path in run.iterdir() if path.is_file() and path.suffix != ".partial"):
@@ -45,31 +47,75 @@ def split_run(run: Path, out: Path, part_mib: float = 16.0, caches: bool = False
 
 
 def join_run(parts: Path, run: Path) -> list[Path]:
-    """Put the files of a split run together in `run` (files there are replaced once the new ones are verified).
-    ValueError names the part that is missing or the file that is damaged; then `run` is untouched."""
+    """Put the files of a split run together in `run` (files there are replaced once all new ones are verified).
+    ValueError says what is missing, damaged or in the way; then the files in `run` are untouched."""
     if not (parts / _MANIFEST).is_file():
         raise ValueError(f"there is no split run at {parts}: expected {_MANIFEST} and numbered parts")
-    manifest = json.loads((parts / _MANIFEST).read_text())
-    run.mkdir(parents=True, exist_ok=True)
-    ready: list[tuple[Path, Path]] = []
+    entries = _read_manifest(parts)
+    _new_folder(run)
+    for entry in entries:
+        if (run / entry.name).is_dir():
+            raise ValueError(f"{run / entry.name} is a folder: move it away")
+    partials = [run / f"{entry.name}.partial" for entry in entries]
     try:
-        for entry in manifest:
-            name = Path(entry["name"]).name
-            partial, digest = run / f"{name}.partial", hashlib.sha256()
-            ready.append((partial, run / name))
+        for entry, partial in zip(entries, partials, strict=True):
+            digest = hashlib.sha256()
             with partial.open("wb") as target:
-                for part in entry["parts"]:
-                    path = parts / Path(part).name
-                    if not path.is_file():
-                        raise ValueError(f"the part {path.name} is missing from {parts}")
-                    chunk = path.read_bytes()
-                    digest.update(chunk)
-                    target.write(chunk)
-            if digest.hexdigest() != entry["sha256"]:
-                raise ValueError(f"{name} does not add up: copy its parts again")
-        for partial, target in ready:
-            os.replace(partial, target)
+                for part in entry.parts:
+                    with (parts / part).open("rb") as source:
+                        while chunk := source.read(2**20):
+                            digest.update(chunk)
+                            target.write(chunk)
+            if digest.hexdigest() != entry.sha256:
+                raise ValueError(f"{entry.name} does not add up: copy its parts again")
+        return [partial.replace(run / entry.name) for entry, partial in zip(entries, partials, strict=True)]
     finally:
-        for partial, _ in ready:
+        for partial in partials:
             partial.unlink(missing_ok=True)
-    return [target for _, target in ready]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What the manifest says of one file; ValueError where that cannot be."""
+
+    name: str
+    bytes: int
+    sha256: str
+    parts: list[str]
+
+    def __post_init__(self) -> None:
+        if not (_plain(self.name) and isinstance(self.parts, list) and all(map(_plain, self.parts))):
+            raise ValueError(f"the name {self.name!r:.80} or one of its parts is no file name")
+        if type(self.bytes) is not int or not isinstance(self.sha256, str):
+            raise ValueError(f"the size or the checksum of {self.name} is none")
+
+
+def _plain(name: object) -> bool:
+    """Whether this names a file in a folder, on every system, and not one of our own."""
+    if not isinstance(name, str) or not name.isprintable() or name in ("", ".", ".."):
+        return False
+    return len(name.encode()) <= _LONGEST and not set(name) & set("/\\:") and not name.endswith(".partial")
+
+
+def _read_manifest(folder: Path) -> list[_Entry]:
+    """The entries, whose parts are all there, each used once, and of the right size in all."""
+    try:
+        entries = [_Entry(**entry) for entry in json.loads((folder / _MANIFEST).read_bytes())]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{folder / _MANIFEST} is not what split wrote ({error}): copy it again") from error
+    names, parts = [entry.name.casefold() for entry in entries], [part for entry in entries for part in entry.parts]
+    if "state.pt" not in names or len(set(names)) < len(names) or len(set(parts)) < len(parts):
+        raise ValueError(f"{folder / _MANIFEST} names a file or a part twice, or no state.pt: copy it again")
+    for entry in entries:
+        for part in entry.parts:
+            if not (folder / part).is_file():
+                raise ValueError(f"the part {part} is missing from {folder}")
+        if sum((folder / part).stat().st_size for part in entry.parts) != entry.bytes:
+            raise ValueError(f"{entry.name} does not add up: copy its parts again")
+    return entries
+
+
+def _new_folder(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is not a folder: give another --out")
+    path.mkdir(parents=True, exist_ok=True)
