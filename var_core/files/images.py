@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageChops
 from torch import Tensor
 
+from ..model.memory import give_back_memory
 from . import colour, png
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF")
@@ -28,6 +29,7 @@ _TURNS = {  # by the orientation in EXIF
 _HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _BEGINNINGS = (png.SIGNATURE, b"\xff\xd8\xff", b"II*\0", b"MM\0*")
 _TRANSPARENT = ("RGBA", "LA", "PA")
+_LARGE = 8_000_000  # pixels
 _opening = BoundedSemaphore(2)  # a picture of 40 megapixels takes 0.4 GB while it is opened
 
 
@@ -61,13 +63,16 @@ def open_image(source: str | Path | bytes) -> Upload:
             convert, notice = colour.to_srgb(stored.profile, _colours(stored.picture.mode))
         notices, orientation = [*stored.notices, notice], stored.orientation
         image, opacity = _channels(stored.picture, "RGB", convert)
-        del stored
+        del stored, data
         alpha = None
         if opacity is not None:
             image.paste("white", mask=ImageChops.invert(opacity))
             alpha = _turned(opacity.point([255] * 128 + [0] * 128), orientation)
             notices.append("Transparent parts were laid on white.")
-        return Upload(_turned(image, orientation), alpha, tuple(filter(None, notices)), orientation)
+        image = _turned(image, orientation)
+        if image.width * image.height > _LARGE:
+            give_back_memory()
+        return Upload(image, alpha, tuple(filter(None, notices)), orientation)
 
 
 def open_mask(source: str | Path | bytes | Image.Image, size: tuple[int, int], orientation: int = 1) -> Image.Image:

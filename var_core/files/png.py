@@ -10,6 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PRIVATE = b"vsEd"  # by its letters ancillary, private, safe to copy
 MAX_PRIVATE = 128 * 2**20  # bytes, unpacked
+_MOST_CHUNKS = 100_000  # a file of 80 MB in the usual parts of 8 KB has a tenth of that
 _PART = 4 * 2**20  # bytes of one chunk; libpng refuses more than 8 million
 _MAX_PROFILE = 16 * 2**20
 _SHOWN = {  # side chunks that decide pixels, and what each must hold at least
@@ -19,12 +20,16 @@ _SHOWN = {  # side chunks that decide pixels, and what each must hold at least
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     """Type and bytes of each chunk, as far as the file goes; a side chunk whose checksum is wrong is left out."""
-    view, at, kind = memoryview(data), len(SIGNATURE), b""
-    while at + 8 < len(data) and kind != b"IEND":
+    view, at = memoryview(data), len(SIGNATURE)
+    for _ in range(_MOST_CHUNKS):
+        if at + 8 >= len(data):
+            return
         end = at + 12 + int.from_bytes(view[at : at + 4], "big")
         kind, chunk = bytes(view[at + 4 : at + 8]), view[at:end]
         if kind[:1].isupper() or zlib.crc32(chunk[4:-4]).to_bytes(4, "big") == chunk[-4:]:
             yield kind, chunk
+        if kind == b"IEND":
+            return
         at = end
 
 

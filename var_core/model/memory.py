@@ -8,6 +8,7 @@ grow for hundreds of requests.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
 
@@ -26,3 +27,9 @@ def keep_freed_memory() -> bool:
         return False
     choices = ((_MMAP_THRESHOLD, _LARGEST_KEPT), (_TRIM_THRESHOLD, 2**31 - 1), (_ARENA_MAX, _POOLS))
     return all([mallopt(*choice) for choice in choices])
+
+
+def give_back_memory() -> None:
+    """Return to the system what is free now: after something large that need not happen again."""
+    with contextlib.suppress(OSError, AttributeError):  # other C libraries have no such call
+        ctypes.CDLL(None).malloc_trim(0)
