@@ -16,6 +16,8 @@ from PIL import Image
 
 DISPLAY_SIDE = 1024  # long side of the picture in the painter and of the finished picture in the page
 THUMB_SIDE = 96
+COVER_SIDE = 208  # of a thumbnail in the history
+SIDES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)  # of the empty stage, which belongs to no model yet
 _MASK_BYTES = 4 * 2**20
 _PREFIX = "data:image/png;base64,"
 
@@ -110,7 +112,7 @@ class Stage:
     """What the right half of the page shows. `pictures` are data URIs, one per candidate; `thumbs` one per scale
     of the chosen candidate. `result` is the number of what is shown; the page asks for its larger frames by it."""
 
-    sides: tuple[int, ...]
+    sides: tuple[int, ...] = SIDES
     state: str = "empty"  # empty, running, stopped or done
     pictures: list[str] = field(default_factory=list)
     thumbs: list[str | None] = field(default_factory=list)
@@ -216,13 +218,15 @@ def status_html(text: str, kind: str = "idle", notices: Sequence[str] = ()) -> s
     )
 
 
-def history_html(items: Sequence[tuple[int, str, str]], shown: int | None) -> str:
-    """The session's results as buttons: (number, title, thumbnail), newest first."""
+def history_html(items: Sequence[tuple[str, int, str, str]], shown: int | None) -> str:
+    """The session's pictures as buttons, oldest first: (kind, number, title, thumbnail); kind is "original", which
+    opens the picture again, or "entry", which shows the result."""
     if not items:
         return '<p class="history-empty">Results of this session will be kept here for an hour.</p>'
     buttons = "".join(
-        f'<button type="button" data-entry="{number}" aria-pressed="{str(number == shown).lower()}" '
-        f'aria-label="{html.escape(title)}"><img alt="" src="{picture}"><small>{html.escape(title)}</small></button>'
-        for number, title, picture in items
+        f'<button type="button" data-{kind}="{number}" '
+        f'aria-pressed="{str(kind == "entry" and number == shown).lower()}" aria-label="{html.escape(title)}">'
+        f'<img alt="" src="{picture}"><small>{html.escape(title)}</small></button>'
+        for kind, number, title, picture in items
     )
     return f'<div class="history" role="group" aria-label="History">{buttons}</div>'

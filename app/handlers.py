@@ -9,8 +9,10 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from functools import wraps
+from pathlib import Path
 from shutil import copyfile
 from typing import Any
+from weakref import WeakValueDictionary
 
 import gradio as gr
 from PIL import Image
@@ -48,6 +50,11 @@ def toast(text: str) -> gr.Error:
     return gr.Error(text, duration=9, print_exception=False)
 
 
+def failure(text: str) -> gr.Error:
+    """The end of a run whose sentence the status says already."""
+    return gr.Error(text, visible=False, print_exception=False)
+
+
 def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
     """Errors of a plain handler become our own sentences."""
 
@@ -70,12 +77,49 @@ class Handlers:
         self.engines = engines
         self.pictures = Pictures()
         self.outbox = Outbox()
+        self._sessions: WeakValueDictionary[str, Session] = (
+            WeakValueDictionary()
+        )  # they live as long as gradio's states
+
+    # coming back
+
+    def resume(self, key: str | None) -> tuple[Any, ...]:
+        """The session of this key, or a new one: (session, what the browser keeps, its picture, mode, stage,
+        history). The paint comes as a layer of the painter."""
+        session = self._sessions.get(key or "") or Session()
+        self._sessions[session.key] = session
+        answer: dict[str, Any] = {"key": session.key, "mask": session.mask}
+        source = session.source if session.source and Path(session.source).is_file() else None
+        mode = session.mode or gr.skip()
+        stage = gr.skip() if session.standing() is None else standing(session)
+        return session, answer, source, mode, stage, self.history(session)
+
+    def keep(self, path: str | None, mask_url: str | None, mode: str, session: Session) -> None:
+        """The painter's state, for when the visitor comes back."""
+        session.keep(path, mask_url, mode)
+        self._sessions[session.key] = session
+
+    def began(self, path: str | None, session: Session) -> Any:
+        """A picture of the visitor's own is open: it stands in the history."""
+        try:
+            picture = self.pictures.open(path or "").image
+        except ValueError:  # `opened` has said so
+            return gr.skip()
+        session.begin(str(path), canvas.data_uri(canvas.shrink(picture, canvas.COVER_SIDE), 80))
+        return self.history(session)
+
+    @guarded
+    def reopen(self, session: Session, event: gr.EventData) -> tuple[str, dict[str, Any]]:
+        """An original of the history, and its paint."""
+        original = session.original(int(event.original))
+        return original.path, {"mask": original.mask}
 
     # pictures in
 
-    def opened(self, path: str | None) -> tuple[Any, ...]:
+    def opened(self, path: str | None, model: str | None = None) -> tuple[Any, ...]:
         """What the painter is told about an upload (which, notices, or why it is refused), and the controls that a
-        recipe inside it sets: (answer, mode, label, strength, candidates, seed, advanced...)."""
+        recipe inside it sets, as far as the model chosen can do it: (answer, mode, label, strength, candidates, seed,
+        advanced...)."""
         try:
             if not path:
                 raise ValueError("The picture did not arrive: open it again.")
@@ -86,21 +130,24 @@ class Handlers:
         recipe = read_recipe(path)
         if recipe:
             answer["notices"].append("The settings that made this picture were restored from it.")
-        return answer, *self._restored(recipe)
+        return answer, *self._restored(recipe, model)
 
-    def _restored(self, recipe: dict[str, Any]) -> list[Any]:
+    def _restored(self, recipe: dict[str, Any], model: str | None) -> list[Any]:
         """Updates of the controls in RESTORED."""
         values: dict[str, Any] = {"random_scales": ""} | {name: recipe[name] for name in RESTORED if name in recipe}
         if "task" in recipe:
             values["mode"] = recipe["task"]
         try:
-            engine = self.engines.get()
+            engine = self.engines.get(model)
+            if "top_k" in values:
+                values["top_k"] = min(values["top_k"], engine.vocab_size)
             if "label" in values:
                 values["label"] = engine.label_index(values["label"])
             kept = recipe.get("start_scale", 0) / len(engine.sides)
             values["strength"] = min(STOPS, key=lambda name: abs(STOPS[name] - kept))
         except ValueError:
-            values.pop("label", None)
+            for name in ("label", "top_k"):  # nobody knows whether they are possible
+                values.pop(name, None)
         for name in ("seed", "feather", "random_scales"):
             if name in values:
                 values[name] = str(values[name])
@@ -147,12 +194,13 @@ class Handlers:
         """Yields (stage, status, session, history, download)."""
         try:
             form = read_form(values)
+            session.keep(path, mask_url, form.mode)
             engine = self.engines.get(form.model)
             request = build_request(engine, self._picture(path, form.mode), mask_url, form, form.mode)
         except Exception as error:
             text = spoken(error)
             yield gr.skip(), canvas.status_html(text, "failed"), *_SAME
-            raise toast(text) from error
+            raise failure(text) from error
         yield from self._stream(engine, form.model, request, session)
 
     def branch(self, scale: float, session: Session, *values: Any) -> Iterator[tuple[Any, ...]]:
@@ -172,7 +220,7 @@ class Handlers:
         except Exception as error:
             text = spoken(error)
             yield gr.skip(), canvas.status_html(text, "failed"), *_SAME
-            raise toast(text) from error
+            raise failure(text) from error
         yield from self._stream(engine, entry.model, request, session)
 
     def _stream(self, engine: Engine, model: str, request: EditRequest, session: Session) -> Iterator[tuple[Any, ...]]:
@@ -199,13 +247,10 @@ class Handlers:
                 waits = gr.update(interactive=False)  # until the file is written
                 yield canvas.stage_html(entry.stage()), status, session, self.history(session), waits
                 yield gr.skip(), gr.skip(), *_SAME  # what was yielded last is sent again when the run has ended
-        except GeneratorExit:
-            raise
         except Exception as error:
             text = spoken(error)
-            stage.state = "stopped"
-            yield canvas.stage_html(stage), canvas.status_html(text, "failed"), *_SAME
-            raise toast(text) from error
+            yield standing(session), canvas.status_html(text, "failed"), *_SAME
+            raise failure(text) from error
 
     def _entry(
         self,
@@ -230,13 +275,15 @@ class Handlers:
             before=None if before is None else canvas.data_uri(canvas.shrink(before, canvas.DISPLAY_SIDE)),
             sketch=len(frames) < len(engine.sides),
             pictures=[canvas.data_uri(canvas.shrink(image, canvas.DISPLAY_SIDE), 92) for image in result.images],
-            cover=canvas.data_uri(canvas.shrink(result.images[0], 208), 80),
+            cover=canvas.data_uri(canvas.shrink(result.images[0], canvas.COVER_SIDE), 80),
         )
         session.add(entry)
         return entry
 
-    def stopped(self) -> str:
-        return canvas.status_html("Stopped. Everything is as it was; run again when you like.", "stopped")
+    def stopped(self, session: Session) -> tuple[str, str]:
+        """(stage, status): the last finished result stands again."""
+        words = "Stopped. Everything is as it was; run again when you like."
+        return standing(session), canvas.status_html(words, "stopped")
 
     # after a run
 
@@ -282,8 +329,9 @@ class Handlers:
         return str(session.current().result.seed)
 
     def history(self, session: Session) -> str:
-        items = [(entry.number, entry.title, entry.cover) for entry in reversed(session.entries)]
-        return canvas.history_html(items, session.shown)
+        items = [(made.number, 0, ("entry", made.number, made.title, made.cover)) for made in session.entries]
+        items += [(one.after, 1, ("original", one.number, "Original", one.cover)) for one in session.originals]
+        return canvas.history_html([item for _, _, item in sorted(items)], session.shown)
 
     def models(self) -> Any:
         """The list of models as it is now: one may have arrived."""
@@ -322,7 +370,7 @@ class Handlers:
         except Exception as error:
             text = spoken(error)
             yield canvas.status_html(text, "failed")
-            raise toast(text) from error
+            raise failure(text) from error
 
     @guarded
     def example(self, event: gr.EventData) -> tuple[str, str | None, str]:
@@ -337,6 +385,12 @@ class Handlers:
         if chosen.mask is None:
             return picture, None, "vary"
         return picture, str(copyfile(chosen.mask, folder / chosen.mask.name)), "inpaint"
+
+
+def standing(session: Session) -> str:
+    """What the stage shows while no run is going: the last result looked at, or nothing yet."""
+    entry = session.standing()
+    return canvas.stage_html(canvas.Stage() if entry is None else entry.stage())
 
 
 def spaced(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import time
 from collections import OrderedDict
@@ -20,6 +21,7 @@ HISTORY = 8  # results kept per visitor
 HISTORY_PIXELS = 64_000_000  # and their pixels in all, about 200 MB
 _LIKELY_IS_BETTER = ("inpaint", "outpaint")  # measured: python -m var_core.evaluate order
 HOURS = 1  # until an idle session is dropped
+GONE = f"The picture is no longer on the server, where it is kept for {HOURS} h: open it again."
 
 
 @dataclass
@@ -73,12 +75,29 @@ class Entry:
 
 
 @dataclass
+class Original:
+    """A picture that the visitor opened, and the paint last seen on it. `after` results came before it."""
+
+    number: int
+    path: str
+    cover: str
+    after: int
+    mask: str | None = None
+
+
+@dataclass
 class Session:
-    """A visitor's results, oldest first, and the one shown. Lives in `gr.State`."""
+    """A visitor's results, oldest first, and the one shown; the pictures they opened; and what the painter holds.
+    Lives in `gr.State`. Who knows `key` gets it back after a reload."""
 
     entries: list[Entry] = field(default_factory=list)
     shown: int | None = None
     count: int = 0
+    originals: list[Original] = field(default_factory=list)
+    source: str | None = None
+    mask: str | None = None
+    mode: str | None = None
+    key: str = field(default_factory=lambda: secrets.token_urlsafe(24))
 
     def add(self, entry: Entry) -> None:
         self.entries.append(entry)
@@ -88,12 +107,41 @@ class Session:
         ):
             self.entries.pop(0)
 
+    def begin(self, path: str, cover: str) -> None:
+        """The visitor opened a picture. One that nothing was made of is not kept beside it."""
+        if any(original.path == path for original in self.originals):
+            return
+        number = self.originals[-1].number + 1 if self.originals else 1
+        if self.originals and self.originals[-1].after == self.count:
+            self.originals.pop()
+        self.originals = [*self.originals, Original(number, path, cover, self.count)][-HISTORY:]
+
+    def keep(self, path: str | None, mask: str | None, mode: str) -> None:
+        """What the painter holds now."""
+        self.mode = mode
+        if path is None:
+            return
+        self.source, self.mask = path, mask
+        for original in self.originals:
+            if original.path == path:
+                original.mask = mask
+
+    def original(self, number: int) -> Original:
+        for original in self.originals:
+            if original.number == number and Path(original.path).is_file():
+                return original
+        raise ValueError(GONE)
+
+    def standing(self) -> Entry | None:
+        """The entry shown, if there is one."""
+        return next((entry for entry in self.entries if entry.number == self.shown), None)
+
     def current(self) -> Entry:
         """The entry shown. ValueError when there is none (yet, or any more)."""
-        for entry in self.entries:
-            if entry.number == self.shown:
-                return entry
-        raise ValueError("There is no result yet: press Run first.")
+        entry = self.standing()
+        if entry is None:
+            raise ValueError("There is no result yet: press Run first.")
+        return entry
 
     def pick(self, number: int) -> Entry:
         if all(entry.number != number for entry in self.entries):
@@ -117,7 +165,7 @@ class Pictures:
                 self._kept.move_to_end(path)
                 return self._kept[path]
         if not Path(path).is_file():
-            raise ValueError(f"The picture is no longer on the server, where it is kept for {HOURS} h: open it again.")
+            raise ValueError(GONE)
         upload = open_image(path)
         with self._lock:
             self._kept[path] = upload

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
-from . import canvas
+from . import assets, canvas
 from .api import add_api
 from .engines import Engines
 from .examples import examples, examples_html
@@ -17,8 +17,6 @@ from .handlers import Handlers
 from .session import HOURS, Session
 from .zero import gpu
 
-HERE = Path(__file__).parent
-SIDES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)  # shown until the model is read
 MODES = [
     ("Inpaint", "inpaint"),
     ("Change class", "edit"),
@@ -28,17 +26,7 @@ MODES = [
 ]
 STRENGTHS = [("Layout", "layout"), ("Shape", "shape"), ("Texture", "texture"), ("Detail", "detail")]
 METHODS = [("Evidence", "evidence"), ("Requantize", "requantize"), ("Official", "official")]
-PICK = """element.addEventListener('click', (event) => {
-  const button = event.target.closest('[data-entry]');
-  if (button) trigger('select', { entry: +button.dataset.entry });
-});"""
-
-
-def _asset(name: str) -> str:
-    return (HERE / "web" / name).read_text(encoding="utf-8")
-
-
-HEAD = f"<style>{_asset('page.css')}</style>"
+HEAD = f"<style>{assets.styles()}</style>"
 
 
 def theme() -> gr.themes.Base:
@@ -58,10 +46,10 @@ def build(engines: Engines) -> gr.Blocks:
         title="Next-scale editor", delete_cache=(3600, 3600), analytics_enabled=False, fill_width=True
     ) as page:
         session = gr.State(Session(), time_to_live=HOURS * 3600)
-        gr.HTML(_asset("masthead.html"), elem_id="head", apply_default_css=False)
+        gr.HTML(assets.html("masthead"), elem_id="head", apply_default_css=False)
         with gr.Row(elem_id="modes"):
             mode = gr.Radio(MODES, value="inpaint", show_label=False, container=False, elem_id="mode", label="Mode")
-            gr.HTML(_asset("modes.html"), elem_id="explain", apply_default_css=False)
+            gr.HTML(assets.html("modes"), elem_id="explain", apply_default_css=False)
         with gr.Row(elem_id="work", equal_height=False):
             with gr.Column(elem_id="panel", min_width=0):
                 controls = {"mode": mode} | _controls(engines)
@@ -76,20 +64,24 @@ def build(engines: Engines) -> gr.Blocks:
                 )
             with gr.Column(elem_id="source", min_width=0):
                 painter = gr.HTML(
-                    html_template=_asset("painter.html"),
-                    js_on_load=_asset("painter.js"),
+                    html_template=assets.html("painter"),
+                    js_on_load=assets.script("painter/painter"),
                     elem_id="painter",
                     apply_default_css=False,
                 )
                 tries = examples()
                 if tries:
-                    choose = PICK.replace("entry", "example")
-                    row = gr.HTML(examples_html(tries), js_on_load=choose, elem_id="examples", apply_default_css=False)
+                    row = gr.HTML(
+                        examples_html(tries),
+                        js_on_load=assets.script("picks"),
+                        elem_id="examples",
+                        apply_default_css=False,
+                    )
             with gr.Column(elem_id="result", min_width=0):
                 status = gr.HTML(canvas.status_html("Reading the model …"), elem_id="status", apply_default_css=False)
                 stage = gr.HTML(
-                    canvas.stage_html(canvas.Stage(SIDES)),
-                    js_on_load=_asset("stage.js"),
+                    canvas.stage_html(canvas.Stage()),
+                    js_on_load=assets.script("stage/stage"),
                     elem_id="stage",
                     apply_default_css=False,
                 )
@@ -97,8 +89,14 @@ def build(engines: Engines) -> gr.Blocks:
                     download = gr.DownloadButton("Download PNG", elem_id="download", interactive=False)
                     use = gr.Button("Use as input", elem_id="use")
                     reuse = gr.Button("Reuse its seed", elem_id="reuse")
-        history = gr.HTML(canvas.history_html([], None), js_on_load=PICK, elem_id="history", apply_default_css=False)
+        history = gr.HTML(
+            canvas.history_html([], None),
+            js_on_load=assets.script("picks"),
+            elem_id="history",
+            apply_default_css=False,
+        )
         hidden = {
+            "key": gr.Textbox(visible=False, label="session"),
             "source": gr.File(visible=False, type="filepath", label="picture"),
             "mask": gr.Textbox(visible=False, label="mask"),
             "point": gr.Number(visible=False, label="scale"),
@@ -144,20 +142,47 @@ def _wire_runs(handlers: Handlers, controls: dict, hidden: dict, parts: dict, bu
         **(_ENGINE | waiting),
     )
     for event in (ran, branched):
-        event.failure(None, None, None, js="() => window.page.finished()", **_QUIET)
+        event.failure(None, None, None, js="() => window.page.failed()", **_QUIET)
+        _wire_frames(handlers, event.failure, hidden, parts["session"])
         _wire_result(handlers, event, hidden, parts["session"], buttons["download"])
     # two steps: what the stopped run had already sent comes first, so that its last frame does not hide the outcome
-    buttons["stop"].click(
-        None, None, None, js="() => window.page.finished()", cancels=[ran, branched], queue=False, **_QUIET
-    ).then(handlers.stopped, None, parts["status"], **_QUIET)
+    stopped = (
+        buttons["stop"]
+        .click(None, None, None, js="() => window.page.finished()", cancels=[ran, branched], queue=False, **_QUIET)
+        .then(handlers.stopped, parts["session"], [parts["stage"], parts["status"]], **_QUIET)
+    )
+    _wire_frames(handlers, stopped.success, hidden, parts["session"])
 
 
 def _wire_result(handlers: Handlers, event: Any, hidden: dict, session: gr.State, download: gr.DownloadButton) -> None:
     """What follows when another result is shown: its frames, and its file."""
-    event.success(handlers.frames, session, hidden["frames"], **_QUIET).success(
+    _wire_frames(handlers, event.success, hidden, session)
+    event.success(handlers.write, session, download, **_QUIET)
+
+
+def _wire_frames(handlers: Handlers, after: Callable[..., Any], hidden: dict, session: gr.State) -> None:
+    """What follows when a result is shown again: the pictures of its scales."""
+    after(handlers.frames, session, hidden["frames"], **_QUIET).success(
         None, hidden["frames"], None, js="(v) => window.page.frames(v)", **_QUIET
     )
-    event.success(handlers.write, session, download, **_QUIET)
+
+
+def _wire_session(page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict, parts: dict) -> Any:
+    """What is kept while the visitor works, and what a reload finds again."""
+    session, history, answer, picture = parts["session"], parts["history"], hidden["answer"], hidden["next"]
+    parts["painter"].release(
+        handlers.keep, [hidden["source"], hidden["mask"], controls["mode"], session], None,
+        js="(...v) => window.page.look(v)", queue=False, trigger_mode="multiple", **_QUIET,
+    )  # fmt: skip
+    history.submit(handlers.reopen, session, [picture, answer], **_QUIET).success(
+        None, [picture, answer], None, js="(file, v) => window.page.reopen(file, v)", **_QUIET
+    )
+    resumed = page.load(
+        handlers.resume, hidden["key"], [session, answer, picture, controls["mode"], parts["stage"], history],
+        js="() => window.page.kept()", queue=False, **_QUIET,
+    )  # fmt: skip
+    resumed.success(None, [answer, picture], None, js="(v, file) => window.page.resumed(v, file)", **_QUIET)
+    return resumed
 
 
 def _wire_rest(page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict, parts: dict, buttons: dict) -> None:
@@ -165,9 +190,13 @@ def _wire_rest(page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict
     painter, stage, session = parts["painter"], parts["stage"], parts["session"]
     restored = [hidden["answer"], *(controls[name] for name in RESTORED)]
     painter.upload(
-        handlers.opened, hidden["source"], restored, js="() => window.painter.file()", queue=False,
+        handlers.opened, [hidden["source"], controls["model"]], restored, js="(_, m) => [window.painter.file(), m]",
+        queue=False,
         trigger_mode="always_last", **_QUIET,
-    ).then(None, hidden["answer"], None, js="(v) => window.painter.opened(v)", **_QUIET)  # fmt: skip
+    ).then(None, hidden["answer"], None, js="(v) => window.painter.opened(v)", **_QUIET).then(
+        handlers.began, [hidden["source"], session], parts["history"], js="(_, s) => [window.painter.file(), s]",
+        queue=False, **_QUIET,
+    )  # fmt: skip
     painter.input(
         handlers.look, [hidden["source"], hidden["mask"], *controls.values()], hidden["answer"],
         js="(...v) => window.page.look(v)", **_QUIET,
@@ -176,7 +205,8 @@ def _wire_rest(page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict
     picked = stage.select(handlers.pick_candidate, session, shown, **_QUIET)
     shown = [stage, parts["status"], session, parts["history"], buttons["download"]]
     recalled = parts["history"].select(handlers.pick_entry, session, shown, **_QUIET)
-    for event in (picked, recalled):
+    resumed = _wire_session(page, handlers, controls, hidden, parts)
+    for event in (picked, recalled, resumed):
         _wire_result(handlers, event, hidden, session, buttons["download"])
     buttons["use"].click(handlers.use, session, hidden["next"], **_QUIET).success(
         None, hidden["next"], None, js="(v) => window.painter.openServed(v)", **_QUIET

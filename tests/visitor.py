@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 
 import numpy as np
@@ -14,6 +15,12 @@ RECORD = """() => { window.seen = []; const stage = document.querySelector('#sta
   if (window.seen.at(-1) !== key) window.seen.push(key);
   if (window.stopAt && key === window.stopAt) { window.stopAt = null; document.querySelector('#stop').click(); } };
   new MutationObserver(look).observe(stage, { subtree: true, childList: true, attributes: true }); }"""
+
+
+DROP = """async ([data, name]) => {
+  const blob = await (await fetch('data:image/png;base64,' + data)).blob(), bag = new DataTransfer();
+  bag.items.add(new File([blob], name, { type: 'image/png' }));
+  document.querySelector('.mp-view').dispatchEvent(new DragEvent('drop', { dataTransfer: bag, bubbles: true })); }"""
 
 
 class Visitor:
@@ -54,6 +61,10 @@ class Visitor:
     def opened(self, picture: Image.Image) -> None:
         self.upload(png(picture))
         expect(self.page.locator(f".mp[data-original='{picture.width}x{picture.height}']")).to_be_visible()
+
+    def dropped(self, data: bytes, name: str = "photo.png") -> None:
+        """A file dropped on the painter with the mouse, which works whatever is going on."""
+        self.page.evaluate(DROP, [base64.b64encode(data).decode(), name])
 
     def stroke(self, *points: tuple[float, float]) -> None:
         """Points as shares of the picture."""

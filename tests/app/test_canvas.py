@@ -102,7 +102,7 @@ def test_stage_has_one_cell_a_scale_in_every_state() -> None:
 
 def test_texts_of_others_are_escaped() -> None:
     assert "<img" not in canvas.status_html("<img src=x>", "failed", ["<script>"])
-    assert "&lt;b&gt;" in canvas.history_html([(1, "<b>", "data:,")], 1)
+    assert "&lt;b&gt;" in canvas.history_html([("entry", 1, "<b>", "data:,")], 1)
 
 
 def test_cells_are_shares_of_the_picture() -> None:

@@ -16,7 +16,7 @@ SCRIPT = (Path(__file__).parent / "looks.js").read_text()
 
 def look(page: Page, what: str) -> list[str]:
     """What `looks.js` finds: "pale" texts or "nameless" controls."""
-    return page.evaluate(f"{{ {SCRIPT}; {what}() }}")
+    return page.evaluate(f"{{ {SCRIPT}; looks.{what}() }}")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
