@@ -51,7 +51,7 @@ def serve(model: str, folder: Path, before: str = "", **environment: str) -> Ite
 
 def _wait(address: str, server: subprocess.Popen, log: Path) -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(400):
+    for _ in range(1200):
         assert server.poll() is None, log.read_text()
         try:
             opener.open(address + "/config", timeout=2)

@@ -279,9 +279,8 @@ def test_the_default_model_is_read_in_the_background(model_file: Path) -> None:
     engines.close()
     engines = Engines(str(model_file))
     engines.start()
-    deadline = time.time() + 20
-    while not engines.pace(str(model_file)) and time.time() < deadline:
-        time.sleep(0.05)
+    assert engines._thread is not None
+    engines._thread.join()
     assert "a picture takes about" in engines.pace(str(model_file))
     engines.close()
 

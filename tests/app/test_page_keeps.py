@@ -142,6 +142,27 @@ def test_a_picture_that_cannot_be_sent_keeps_the_one_before(visitor: Visitor) ->
     visitor.faults.clear()
 
 
+def test_a_run_stopped_while_its_picture_is_on_the_way_never_begins(visitor: Visitor) -> None:
+    page = visitor.page
+    page.evaluate(
+        """() => { const send = window.fetch; window.fetch = async (where, how) => {
+          if (String(where).includes('/upload')) await new Promise((arrived) => { window.arrive = arrived; });
+          return send(where, how); }; }"""
+    )
+    visitor.opened(scenery(300, 200))
+    visitor.rectangle(60, 60, 120, 120)
+    page.click("#run")
+    expect(visitor.status).to_contain_text("Starting")
+    page.keyboard.press("Escape")
+    expect(visitor.status).to_contain_text("Stopped")
+    page.evaluate("window.arrive()")
+    expect(page.locator(".mp[data-prepared=yes]")).to_have_count(1)
+    page.wait_for_timeout(1000)
+    expect(page.locator(".vs[data-state=empty]")).to_have_count(1)
+    visitor.run()
+    expect(page.locator("[data-entry]")).to_have_count(1)
+
+
 def test_undo_brings_back_the_picture_before_with_its_paint(visitor: Visitor) -> None:
     page = visitor.page
     photo = scenery(300, 200)
@@ -182,6 +203,8 @@ def test_the_history_begins_with_the_original(visitor: Visitor) -> None:
     visitor.rectangle(10, 10, 40, 40)
     visitor.run()
     expect(page.locator(".history small")).to_have_text(["Original", "1 · inpaint", "2 · inpaint"])
+    page.click("[data-act=clear]")
+    expect(page.locator(".mp[data-painted=no]")).to_have_count(1)
     page.click("[data-original='1']")
     painted(visitor, mask)
     visitor.opened(scenery(90, 80))
@@ -244,6 +267,10 @@ def test_a_run_that_is_not_taken_says_so(visitor: Visitor) -> None:
     expect(visitor.page.locator("body[data-running=no]")).to_have_count(1)
     visitor.page.unroute("**/queue/join*")
     visitor.faults.clear()  # the browser's own line about the refusal
+    painted(visitor, mask)
+    visitor.opened(scenery(90, 80))
+    expect(visitor.status).to_have_text("Ready")
+    visitor.page.click("[data-act=undo]")
     painted(visitor, mask)
     visitor.run()
 

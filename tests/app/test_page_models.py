@@ -61,7 +61,7 @@ def test_a_model_is_fetched_chosen_and_used(browser: Browser, fresh: str) -> Non
     expect(page.locator("#fetch")).to_have_text("Fetch model (1.7 GB)")
     assert not Hub.served
     page.click("#fetch")
-    expect(visitor.status).to_contain_text("Ready", timeout=30_000)
+    expect(visitor.status).to_contain_text("Ready")
     assert sorted(name for name, _ in Hub.served) == sorted(Hub.files)
     expect(page.locator("#fetch")).to_be_hidden()
     expect(page.locator("#model input")).to_have_value(re.compile(r"var-d16 · 256 px · MIT · on disk"))
@@ -85,7 +85,7 @@ def test_a_model_that_does_not_arrive_whole_says_so(browser: Browser, fresh: str
     visitor.page.locator("#model input").click()
     visitor.page.locator("ul[role=listbox] li", has_text="var-d16").click()
     visitor.page.click("#fetch")
-    expect(visitor.status).to_contain_text("arrived damaged", timeout=30_000)
+    expect(visitor.status).to_contain_text("arrived damaged")
     expect(visitor.page.locator("#fetch")).to_be_enabled()
     visitor.close()
 

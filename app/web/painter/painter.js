@@ -188,6 +188,7 @@ class Painter {
       return;
     }
     picture.taken = true;
+    window.page.calm();
     if (answer.notices.length) this.note(answer.notices.join(' '), 'notice');
     this.ahead();
   }

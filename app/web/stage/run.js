@@ -5,6 +5,8 @@ import { isRunning } from '../running.js';
 const LOCKED = ['mode', 'settings', 'painter', 'examples', 'stage', 'history', 'actions'];
 const REFUSED = 'The server did not take this: it is busy, or a setting is out of range. Nothing is lost; try again.';
 
+let count = 0; // of runs begun
+
 const status = () => document.querySelector('#status .status');
 
 function lock(yes) {
@@ -13,12 +15,19 @@ function lock(yes) {
 }
 
 export function begin() {
+  count++;
   lock(true);
   Object.assign(status(), { textContent: 'Starting …' }).dataset.kind = 'running';
   const box = document.getElementById('stage').getBoundingClientRect();
   if (box.top > window.innerHeight * 0.6 || box.bottom < 80) {
     document.getElementById('result').scrollIntoView({ behavior: 'smooth', block: 'start' });
   }
+}
+
+/** Tells, whenever it is called, whether the run that is going now still is. */
+export function thisRun() {
+  const mine = count;
+  return () => isRunning() && mine === count;
 }
 
 /** The run is over, whatever came of it. */
@@ -30,6 +39,11 @@ export function finished() {
 export function failed() {
   lock(false);
   if (status().dataset.kind === 'running') Object.assign(status(), { textContent: REFUSED }).dataset.kind = 'failed';
+}
+
+/** What the last run failed of is no longer so. */
+export function calm() {
+  if (status().dataset.kind === 'failed') Object.assign(status(), { textContent: 'Ready' }).dataset.kind = 'idle';
 }
 
 /** The run has ended when its status says so. */

@@ -2,12 +2,19 @@
 
 import { keepKey, keptKey } from './kept.js';
 import { listenToStage, showFrames, shownScale } from './looking.js';
-import { failed, finished, listenToRunButton, listenToRunKeys, watchStatus } from './run.js';
+import { calm, failed, finished, listenToRunButton, listenToRunKeys, thisRun, watchStatus } from './run.js';
 
 /** The values of an event whose first two are the picture and the mask. */
 async function withPicture(values) {
   const { source, mask } = await window.painter.submit();
   return [source, mask, ...values.slice(2)];
+}
+
+/** What a run sends. Stopped while its picture was still on the way, it sends nothing, ever. */
+async function toRun(values) {
+  const goesOn = thisRun();
+  const sent = await withPicture(values);
+  return goesOn() ? sent : new Promise(() => {});
 }
 
 export function start(element, trigger) {
@@ -16,7 +23,7 @@ export function start(element, trigger) {
   listenToRunKeys();
   watchStatus();
   window.page = {
-    run: withPicture,
+    run: toRun,
     look: withPicture,
     branch: (values) => [shownScale(element), ...values.slice(1)],
     example: async (picture, mask) => {
@@ -24,6 +31,7 @@ export function start(element, trigger) {
     },
     reopen: (file, answer) => window.painter.openServed(file, { layer: answer.mask }),
     frames: (answer) => showFrames(element, answer),
+    calm,
     finished,
     failed,
     kept: () => [keptKey()],
