@@ -211,7 +211,7 @@ def test_the_history_begins_with_the_original(visitor: Visitor) -> None:
     expect(page.locator(".history small")).to_have_text(["Original", "1 · inpaint", "2 · inpaint", "Original"])
     visitor.opened(scenery(80, 90))
     expect(page.locator(".mp[data-original='80x90']")).to_have_count(1)
-    expect(page.locator("[data-original]")).to_have_count(2)  # one that nothing was made of makes room
+    expect(page.locator(".history [data-original]")).to_have_count(2)  # one that nothing was made of makes room
 
 
 def test_a_reload_brings_everything_back(visitor: Visitor, browser: Browser, url: str) -> None:
