@@ -116,7 +116,7 @@ def test_only_settings_that_this_model_can_do_are_restored(handlers: Handlers, t
     from app.form import RESTORED
 
     path = tmp_path / "made elsewhere.png"
-    save_png(scenery(40, 40), path, {"var-editor": '{"settings": {"task": "vary", "top_k": 2000}, "seed": 1}'})
+    save_png(scenery(40, 40), path, b'{"settings": {"task": "vary", "top_k": 2000}, "seed": 1}')
     restored = dict(zip(RESTORED, handlers.opened(str(path))[1:], strict=True))
     assert restored["top_k"] == 64 and restored["mode"] == "vary"
     absent = dict(zip(RESTORED, handlers.opened(str(path), "no such model")[1:], strict=True))

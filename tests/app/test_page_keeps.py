@@ -99,7 +99,7 @@ def test_stop_leaves_the_last_result_standing(visitor: Visitor) -> None:
     page.click("[data-scale='5']")
     expect(page.locator(".vs-back")).to_be_visible()
     again = visitor.result()
-    assert np.array_equal(np.asarray(again), np.asarray(first)) and again.info == first.info
+    assert np.array_equal(np.asarray(again), np.asarray(first))
 
 
 def test_stop_before_the_first_result_leaves_an_empty_stage(visitor: Visitor) -> None:
@@ -279,8 +279,8 @@ def test_settings_that_cannot_be_are_not_restored(visitor: Visitor, tmp_path) ->
     from var_core import save_png
 
     path = tmp_path / "made elsewhere.png"
-    recipe = '{"settings": {"task": "inpaint", "top_k": 2000}, "seed": 3, "model": "other"}'
-    save_png(scenery(96, 80), path, {"var-editor": recipe})
+    recipe = b'{"settings": {"task": "inpaint", "top_k": 2000}, "seed": 3, "model": "other"}'
+    save_png(scenery(96, 80), path, recipe)
     visitor.upload(path.read_bytes(), path.name)
     expect(visitor.page.locator("#seed :is(input, textarea)")).to_have_value("3")
     visitor.rectangle(20, 20, 40, 40)
