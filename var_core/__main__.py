@@ -24,7 +24,8 @@ from .engine import EditRequest, Engine, Result
 from .files import recipe
 from .files.folders import each, own_device, own_share, pairs, pictures
 from .files.images import open_image, open_mask, save_png
-from .model.checkpoints import load_model, load_official, save_model
+from .model.checkpoints import load_model, save_model
+from .model.official import load_official
 from .model.registry import MODELS, download, is_on_disk
 
 ANCHORS = {"center": (0.5, 0.5), "left": (0.0, 0.5), "right": (1.0, 0.5), "top": (0.5, 0.0), "bottom": (0.5, 1.0)}

@@ -20,7 +20,8 @@ from reference import GOLDEN, Case
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from var_core.model.checkpoints import load_model, load_official, save_model
+from var_core.model.checkpoints import load_model, save_model
+from var_core.model.official import load_official
 from var_core.model.registry import MODELS, find_model
 
 
@@ -119,7 +120,7 @@ def test_damaged_files(official, tmp_path: Path) -> None:
     cut.write_bytes(official[1].read_bytes()[:5000])
     with pytest.raises(ValueError, match=r"cut\.pth is damaged"):
         load_official(official[0], cut)
-    with pytest.raises(ValueError, match="does not exist"):
+    with pytest.raises(ValueError, match="there is no model file"):
         load_official(official[0], tmp_path / "none.pth")
     plain = tmp_path / "plain.safetensors"
     save_file({"a": torch.zeros(2)}, plain)

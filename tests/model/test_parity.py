@@ -12,7 +12,7 @@ from reference import CASES, GOLDEN, Case
 from safetensors import safe_open
 
 from var_core.editing import geometry
-from var_core.model.checkpoints import load_official
+from var_core.model.official import load_official
 from var_core.sampling.sampler import Known, SampleOptions, filter_logits, sample
 
 

@@ -1,15 +1,16 @@
-"""Reading and writing models: the official `.pth` pairs, and our own one-file safetensors format.
+"""Reading and writing models in our own one-file safetensors format, and what the official files share with it.
 
 Everything is strict: a file that does not fit is answered with one sentence that names it, what was found and
-what was expected. Pickles are read with `weights_only=True`, so code in them never runs.
+what was expected. Every size follows from the shapes of the entries, or is held against them, before anything is built
+or read.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
+import math
 import re
-import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,39 +25,9 @@ from .transformer import Transformer, TransformerConfig
 
 FORMAT = "var-editor/1"
 Config = TypeVar("Config")
+Shapes = dict[str, tuple[int, ...]]
 
-# Buffers that official files store although they follow from the sides.
-_DERIVED = re.compile(r"(^|\.)(lvl_1L|attn_bias_for_masking|zero_k_bias|ema_vocab_hit_SV)$")
-
-_TOKENIZER_NAMES = (
-    (r"^quantize\.embedding\.", "codebook."),
-    (r"^quantize\.quant_resi\.qresi_ls\.(\d+)\.", r"refine.\1."),
-    (r"^quantize\.quant_resi\.qresi\.", "refine.0."),
-    (r"^encoder\.down\.(\d+)\.", r"encoder.levels.\1."),
-    (r"\.block\.(\d+)\.", r".blocks.\1."),
-    (r"\.attn\.(\d+)\.", r".attention.\1."),
-    (r"\.mid\.block_(\d)\.", r".middle.block\1."),
-    (r"\.mid\.attn_1\.", ".middle.attention."),
-    (r"\.proj_out\.", ".project."),
-    (r"\.nin_shortcut\.", ".shortcut."),
-    (r"\.(?:downsample|upsample)\.conv\.", ".resample.conv."),
-)
-_TRANSFORMER_NAMES = (
-    (r"^pos_start$", "start_embed"),
-    (r"^pos_1LC$", "pos_embed"),
-    (r"^lvl_embed\.", "scale_embed."),
-    (r"^class_emb\.", "class_embed."),
-    (r"^shared_ada_lin\.1\.", "shared_modulation."),
-    (r"^head_nm\.ada_lin\.1\.", "head_norm."),
-    (r"\.attn\.mat_qkv\.", ".qkv."),
-    (r"\.attn\.([qv]_bias)$", r".\1"),
-    (r"\.attn\.scale_mul_1H11$", ".log_scale"),
-    (r"\.attn\.proj\.", ".project."),
-    (r"\.ffn\.fc1\.", ".mlp_in."),
-    (r"\.ffn\.fc2\.", ".mlp_out."),
-    (r"\.ada_lin\.1\.", ".modulation."),
-    (r"\.ada_gss$", ".modulation_bias"),
-)
+_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -70,186 +41,103 @@ class Model:
     card: dict[str, Any] = field(default_factory=dict)
 
 
-def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
-def tokenizer_name(name: str, levels: int) -> str:
-    """Official tokenizer entry -> ours. The official decoder counts its levels from fine to coarse."""
-    name = re.sub(r"^decoder\.up\.(\d+)\.", lambda found: f"decoder.levels.{levels - 1 - int(found[1])}.", name)
-    return _rename(name, _TOKENIZER_NAMES)
-
-
-def transformer_name(name: str) -> str:
-    """Official transformer entry -> ours."""
-    return _rename(name, _TRANSFORMER_NAMES)
-
-
-# official files
-
-
-def _read_pickle(path: Path) -> dict[str, Any]:
+def existing(path: str | Path) -> Path:
+    """The path, if a file is there that is not just Git LFS's note of where it is."""
+    path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path} does not exist: give the path of an official .pth file")
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path.name} holds more than weights and was not opened: only plain weight files are read"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path.name} is damaged or not a weight file: download it again") from error
-    if not isinstance(loaded, dict):
-        raise ValueError(f"{path.name} holds a {type(loaded).__name__}, expected a dictionary of weights")
-    return loaded
+        raise ValueError(f"there is no model file at {path}")
+    with path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise ValueError(f'{path.name} is a Git LFS pointer, not the model itself: fetch it with "git lfs pull"')
+    return path
 
 
-def _unwrap(loaded: dict[str, Any], keys: tuple[str, ...], marker: str, path: Path) -> dict[str, Tensor]:
-    """The state dict inside a trainer's file, without the prefixes that wrappers add."""
-    state = loaded
-    for _ in range(4):
-        names = [re.sub(r"^(?:module\.|_orig_mod\.)+", "", name) for name in state]
-        if marker in names:
-            plain = {short: state[name] for short, name in zip(names, state, strict=True)}
-            strangers = [name for name, value in plain.items() if not isinstance(value, Tensor)]
-            if strangers:
-                raise ValueError(f'{path.name} holds "{strangers[0]}" beside its weights, expected tensors only')
-            return plain
-        inner = next((key for key in keys if isinstance(state.get(key), dict)), None)
-        if inner is None:
-            break
-        state = state[inner]
-    found = ", ".join(list(state)[:3]) or "nothing"
-    raise ValueError(f'{path.name} has no entry "{marker}" (found {found}, ...): is it the right one of the two files?')
+def quoted(name: object) -> str:
+    """A name from a file as it can stand in a sentence."""
+    return json.dumps(str(name)[:60])
 
 
-def _count(state: dict[str, Tensor], pattern: str) -> int:
+def count(shapes: Shapes, pattern: str) -> int:
     """One more than the largest number that `pattern` captures in any name."""
-    return 1 + max((int(found[1]) for name in state if (found := re.match(pattern, name))), default=-1)
+    return 1 + max((int(found[1]) for name in shapes if (found := re.match(pattern, name))), default=-1)
 
 
-def _entry(state: dict[str, Tensor], name: str, path: Path) -> Tensor:
-    if name not in state:
-        raise ValueError(f'{path.name} lacks the entry "{name}"')
-    return state[name]
+def _tokenizer_sizes(shapes: Shapes) -> dict[str, Any]:
+    channels, codes = shapes["encoder.conv_in.weight"][0], shapes["codebook.weight"]
+    levels = count(shapes, r"encoder\.levels\.(\d{1,4})\.")
+    widths = [shapes[f"encoder.levels.{i}.blocks.0.conv1.weight"][0] for i in range(levels)]
+    return {
+        "channels": channels,
+        "multipliers": tuple(width // channels for width in widths),
+        "residual_blocks": count(shapes, r"encoder\.levels\.0\.blocks\.(\d{1,4})\."),
+        "code_dim": codes[1],
+        "vocab_size": codes[0],
+        "refine_count": count(shapes, r"refine\.(\d{1,4})\."),
+        "attention": f"encoder.levels.{levels - 1}.attention.0.norm.weight" in shapes,
+    }
 
 
-def _tokenizer_config(state: dict[str, Tensor], sides: tuple[int, ...], path: Path) -> TokenizerConfig:
-    channels = _entry(state, "encoder.conv_in.weight", path).shape[0]
-    levels = max(1, _count(state, r"encoder\.down\.(\d+)\."))
-    widths = [_entry(state, f"encoder.down.{i}.block.0.conv1.weight", path).shape[0] for i in range(levels)]
-    codes = _entry(state, "quantize.embedding.weight", path)
-    hits = state.get("ema_vocab_hit_SV", state.get("quantize.ema_vocab_hit_SV"))
-    if hits is not None and hits.shape[0] != len(sides):
-        raise ValueError(f"{path.name} was made for {hits.shape[0]} scales, not {len(sides)}: these files are no pair")
-    return TokenizerConfig(
-        sides=sides,
-        channels=channels,
-        multipliers=tuple(width // channels for width in widths),
-        residual_blocks=_count(state, r"encoder\.down\.0\.block\.(\d+)\."),
-        code_dim=codes.shape[1],
-        vocab_size=codes.shape[0],
-        refine_count=max(1, _count(state, r"quantize\.quant_resi\.qresi_ls\.(\d+)\.")),
-        attention=f"encoder.down.{levels - 1}.attn.0.norm.weight" in state,
-    )
+def _transformer_sizes(shapes: Shapes) -> dict[str, Any]:
+    return {
+        "depth": count(shapes, r"blocks\.(\d{1,4})\."),
+        "width": shapes["word_embed.weight"][0],
+        "heads": shapes["blocks.0.log_scale"][1],
+        "mlp_width": shapes["blocks.0.mlp_in.weight"][0],
+        "classes": shapes["class_embed.weight"][0] - 1,
+        "code_dim": shapes["word_embed.weight"][1],
+        "vocab_size": shapes["head.weight"][0],
+        "shared_modulation": "shared_modulation.weight" in shapes,
+    }
 
 
-def _transformer_config(state: dict[str, Tensor], path: Path) -> TransformerConfig:
-    scale_of = _entry(state, "lvl_1L", path).flatten().long()
-    lengths = torch.bincount(scale_of).tolist()
-    sides = tuple(round(length**0.5) for length in lengths)
-    if any(side * side != length for side, length in zip(sides, lengths, strict=True)):
-        raise ValueError(f"{path.name} has scales of {lengths} tokens, expected squares")
-    word = _entry(state, "word_embed.weight", path)
-    return TransformerConfig(
-        sides=sides,
-        depth=_count(state, r"blocks\.(\d+)\."),
-        width=word.shape[0],
-        heads=_entry(state, "blocks.0.attn.scale_mul_1H11", path).shape[1],
-        mlp_width=_entry(state, "blocks.0.ffn.fc1.weight", path).shape[0],
-        classes=_entry(state, "class_emb.weight", path).shape[0] - 1,
-        code_dim=word.shape[1],
-        vocab_size=_entry(state, "head.weight", path).shape[0],
-        shared_modulation="shared_ada_lin.1.weight" in state,
-    )
-
-
-def _build(token_config: TokenizerConfig, config: TransformerConfig, source: str) -> tuple[Tokenizer, Transformer]:
-    """Both modules without memory of their own (meta device), for `_fill`. ValueError if the sizes are impossible."""
+def sizes(kind: type, shapes: Shapes, source: str) -> dict[str, Any]:
+    """What the entries of a file, by our names, say about its configuration."""
     try:
-        with torch.device("meta"):
-            return Tokenizer(token_config), Transformer(config)
-    except (ValueError, TypeError, IndexError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "sizes do not go together"
-        raise ValueError(f"{source} describes a model that cannot be built: {reason}") from error
+        return _tokenizer_sizes(shapes) if kind is TokenizerConfig else _transformer_sizes(shapes)
+    except KeyError as error:
+        raise ValueError(f'{source} lacks the entry "{error.args[0]}"') from error
+    except (IndexError, ZeroDivisionError) as error:
+        raise ValueError(f"{source} has entries of unexpected shapes: it is no such model") from error
 
 
-def _fill(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Strict load by assignment into a module built on the meta device."""
+def configured(kind: type[Config], values: dict[str, Any], source: str) -> Config:
+    """`config_from` for what a file says. ValueError names the file."""
+    try:
+        return config_from(kind, values)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{source} describes a model that cannot be built: {str(error)[:120]}") from error
+
+
+def check_pair(token_config: TokenizerConfig, config: TransformerConfig, source: str) -> None:
+    """ValueError unless the transformer speaks of the tokenizer's tokens."""
+    for name in ("sides", "code_dim", "vocab_size"):
+        of_tokens, of_model = getattr(token_config, name), getattr(config, name)
+        if of_tokens != of_model:
+            found = f"{name} {of_tokens} in the tokenizer and {of_model} in the transformer"
+            raise ValueError(f"{source}: {found}: these are no pair")
+
+
+def fill(module: nn.Module, shapes: Shapes, read: Callable[[str], Tensor], source: str) -> None:
+    """Strict load by assignment into a module built on the meta device, one entry after the other."""
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    missing, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    missing, extra = sorted(expected.keys() - shapes.keys()), sorted(shapes.keys() - expected.keys())
     if missing:
         raise ValueError(f'{source} lacks "{missing[0]}" ({len(missing)} entries in all)')
     if extra:
-        raise ValueError(f'{source} has the unknown entry "{extra[0]}" ({len(extra)} in all)')
+        raise ValueError(f"{source} has the unknown entry {quoted(extra[0])} ({len(extra)} in all)")
     for name, shape in expected.items():
-        if tuple(state[name].shape) != shape:
-            raise ValueError(f'{source}: "{name}" has shape {tuple(state[name].shape)}, expected {shape}')
+        if shapes[name] != shape:
+            raise ValueError(f'{source}: "{name}" has shape {str(shapes[name])[:60]}, expected {shape}')
+    state = {}
+    for name in expected:
+        state[name] = value = read(name)
+        if not math.isfinite(value.detach().sum()):  # one NaN or infinity shows in the sum
+            raise ValueError(f'{source}: "{name}" holds values that are no finite numbers: train or download it again')
     module.load_state_dict(state, strict=True, assign=True)
     module.requires_grad_(False).eval()
 
 
-def load_official(
-    tokenizer_file: str | Path,
-    transformer_file: str | Path,
-    name: str = "official",
-    dtype: torch.dtype = torch.float32,
-) -> Model:
-    """Read an official pair of `.pth` files, every size inferred from the tensors; `dtype` as in `load_model`.
-    ValueError if they do not fit."""
-    tokenizer_path, transformer_path = Path(tokenizer_file), Path(transformer_file)
-    token_keys, model_keys = (
-        ("trainer", "vae_local", "vae", "model", "state_dict"),
-        ("trainer", "var_wo_ddp", "var", "model", "state_dict"),
-    )
-    token_state = _unwrap(_read_pickle(tokenizer_path), token_keys, "quantize.embedding.weight", tokenizer_path)
-    state = _unwrap(_read_pickle(transformer_path), model_keys, "word_embed.weight", transformer_path)
-    source = f"{tokenizer_path.name} with {transformer_path.name}"
-    try:
-        config = _transformer_config(state, transformer_path)
-        token_config = _tokenizer_config(token_state, config.sides, tokenizer_path)
-    except (IndexError, ZeroDivisionError, RuntimeError) as error:
-        raise ValueError(f"{source} has entries of unexpected shapes: these are no official files") from error
-    for what, of_tokens, of_model in (
-        ("code channels", token_config.code_dim, config.code_dim),
-        ("codes", token_config.vocab_size, config.vocab_size),
-    ):
-        if of_tokens != of_model:
-            found = f"{tokenizer_path.name} has {of_tokens} {what} but {transformer_path.name} expects {of_model}"
-            raise ValueError(f"{found}: these files are no pair")
-    tokenizer, transformer = _build(token_config, config, source)
-    levels = len(token_config.multipliers)
-    plain = {tokenizer_name(n, levels): t for n, t in token_state.items() if not _DERIVED.search(n)}
-    _fill(tokenizer, {n: t.to(_held_as(f"tokenizer.{n}", dtype)) for n, t in plain.items()}, tokenizer_path.name)
-    plain = {transformer_name(n): t.to(dtype) for n, t in state.items() if not _DERIVED.search(n)}
-    _fill(transformer, plain, transformer_path.name)
-    return Model(tokenizer, transformer, class_names_for(config.classes), name, {"licence": "MIT"})
-
-
-def class_names_for(classes: int) -> tuple[str, ...]:
-    """ImageNet's names for 1,000 classes, numbers otherwise."""
-    if classes == 1000:
-        path = Path(__file__).parents[2] / "assets" / "imagenet_classes.txt"
-        return tuple(path.read_text(encoding="utf-8").splitlines())
-    return tuple(f"class {i}" for i in range(classes))
-
-
-# our own format
-
-
-def _held_as(name: str, dtype: torch.dtype) -> torch.dtype:
+def held_as(name: str, dtype: torch.dtype) -> torch.dtype:
     """What an entry is computed in when the large parts are in `dtype`: the quantizer stays float32."""
     return torch.float32 if name.startswith(("tokenizer.codebook", "tokenizer.refine")) else dtype
 
@@ -282,37 +170,65 @@ def save_model(model: Model, path: str | Path, dtype: torch.dtype = torch.float3
 def load_model(path: str | Path, dtype: torch.dtype = torch.float32) -> Model:
     """Read a file written by `save_model`; `dtype` of the weights, codes and refine convolutions always float32 (never
     more than one entry is in memory twice). ValueError if it is not one."""
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"there is no model file at {path}")
+    path = existing(path)
+    source, parts = path.name, ("tokenizer.", "transformer.")
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).to(_held_as(name, dtype)) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path.name} is damaged or not a safetensors file") from error
+            (token_config, config), class_names, name, card = _described(
+                (file.metadata() or {}).get("model", ""), source
+            )
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            strangers = [name for name in shapes if not name.startswith(parts)]
+            if strangers:
+                raise ValueError(f"{source} has the unknown entry {quoted(strangers[0])} ({len(strangers)} in all)")
+            own = [{n.removeprefix(part): shape for n, shape in shapes.items() if n.startswith(part)} for part in parts]
+            _check_sizes(token_config, own[0], source)
+            _check_sizes(config, own[1], source)
+            with torch.device("meta"):
+                modules = Tokenizer(token_config), Transformer(config)
+            for module, part, entries in zip(modules, parts, own, strict=True):
+                read = lambda n, part=part: file.get_tensor(part + n).to(held_as(part + n, dtype))  # noqa: E731
+                fill(module, entries, read, source)
+    except SafetensorError as error:
+        raise ValueError(f"{source} is damaged or not a safetensors file: download it again") from error
+    except OSError as error:
+        raise ValueError(f"{source} cannot be read: {error.strerror or error}") from error
+    return Model(*modules, class_names, name, card)
+
+
+def _check_sizes(config: TokenizerConfig | TransformerConfig, shapes: Shapes, source: str) -> None:
+    """ValueError unless the weights have the sizes that the file says."""
+    for name, value in sizes(type(config), shapes, source).items():
+        if getattr(config, name) != value:
+            said = f"its {name} is {getattr(config, name)}, but its weights have {value}"
+            raise ValueError(f"{source} says that {said}: it was changed after it was written")
+
+
+def _described(text: str, source: str) -> tuple[tuple[TokenizerConfig, TransformerConfig], tuple[str, ...], str, dict]:
+    """What a file says about itself: configurations, class names, name and card, checked against each other."""
     try:
-        description = json.loads(metadata["model"])
-        if description["format"] != FORMAT:
-            raise ValueError(f"{path.name} has the format {description['format']}, this version reads {FORMAT}")
-        token_config, config = (
-            config_from(TokenizerConfig, description["tokenizer"]),
-            config_from(TransformerConfig, description["transformer"]),
-        )
-        class_names, name = tuple(map(str, description["class_names"])), str(description["name"])
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        described = json.loads(text)
+        form, names, name = (described[key] for key in ("format", "class_names", "name"))
+        card = described.get("card", {})
+        of_tokens, of_model = described["tokenizer"], described["transformer"]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(
-            f'{path.name} does not describe a model: convert it first with "python -m var_core models convert"'
+            f'{source} does not describe a model: convert it first with "python -m var_core models convert"'
         ) from error
-    strangers = [name for name in tensors if not name.startswith(("tokenizer.", "transformer."))]
-    if strangers:
-        raise ValueError(f'{path.name} has the unknown entry "{strangers[0]}" ({len(strangers)} in all)')
-    if token_config.sides != config.sides or len(class_names) != config.classes:
-        raise ValueError(f"{path.name} contradicts itself about its scales or classes: write it again")
-    tokenizer, transformer = _build(token_config, config, path.name)
-    for part, module in (("tokenizer.", tokenizer), ("transformer.", transformer)):
-        _fill(module, {n.removeprefix(part): t for n, t in tensors.items() if n.startswith(part)}, path.name)
-    return Model(tokenizer, transformer, class_names, name, description.get("card", {}))
+    if form != FORMAT:
+        raise ValueError(f"{source} has the format {quoted(form)}, this version reads {FORMAT}")
+    token_config = configured(TokenizerConfig, of_tokens, source)
+    config = configured(TransformerConfig, of_model, source)
+    check_pair(token_config, config, source)
+    if not isinstance(names, list) or not all(isinstance(each, str) for each in names) or len(names) != config.classes:
+        raise ValueError(f"{source} does not name its {config.classes} classes: write it again")
+    sampling = card.get("sampling", {}) if isinstance(card, dict) else None
+    if not isinstance(name, str) or not isinstance(sampling, dict):
+        raise ValueError(f"{source} has no name, or a card that is no table: write it again")
+    for key, value in sampling.items():
+        if type(value) not in (int, float) or not 0 <= value <= 10**6:
+            raise ValueError(f"{source} has the sampling default {quoted(key)} of {str(value)[:40]}, expected a number")
+    return (token_config, config), tuple(names), name, card
 
 
 def config_from(kind: type[Config], values: dict[str, Any]) -> Config:

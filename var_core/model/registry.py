@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from .checkpoints import Model, load_model, load_official
+from .checkpoints import Model, load_model
+from .official import load_official
 
 REPOSITORY = "FoundationVision/var"
 BUNDLED = Path(__file__).parents[2] / "checkpoints"

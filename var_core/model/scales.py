@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 # The reference decides this by a floating-point tie; with ten scales and four convolutions the
 # outcome is kept as data, because other arithmetic gets one or two scales wrong.
 _TEN_SCALES_FOUR_REFINES = (0, 0, 1, 1, 1, 2, 2, 3, 3, 3)
+
+
+def check_sizes(config: Any, ranges: Mapping[str, tuple[int, int]]) -> None:
+    """Every number of a configuration, those in tuples too, against its range, flags being 0 or 1; each field is of its
+    default's type. ValueError names the field."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        least, most = ranges.get(field.name, (0, 1))
+        fits = type(value) is type(field.default) and 0 < len(numbers) <= 32
+        if not fits or not all(isinstance(n, int) and least <= n <= most for n in numbers):
+            kind = type(field.default).__name__
+            raise ValueError(f"{field.name} must be {kind} of {least} to {most}, got {str(value)[:40]}")
 
 
 @dataclass(frozen=True)

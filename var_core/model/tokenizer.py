@@ -13,9 +13,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .scales import Scales
+from .scales import Scales, check_sizes
 
 _WIDE = 128  # channels from which the multiplications that folding saves are more than the copies it needs
+
+_LARGEST = 2048  # pixels of a side
+_RANGES = {
+    "sides": (1, 128),
+    "channels": (1, 4096),
+    "multipliers": (1, 64),
+    "residual_blocks": (1, 16),
+    "code_dim": (1, 1024),
+    "vocab_size": (2, 2**20),
+    "refine_count": (1, 32),
+    "groups": (1, 1024),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +35,7 @@ class TokenizerConfig:
     """Sizes of a tokenizer; the defaults are the official ``vae_ch160v4096z32``.
 
     ``multipliers`` has one entry per resolution level; the stride is ``2 ** (levels - 1)``.
+    ValueError if a size is out of its range or they do not go together.
     """
 
     sides: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
@@ -34,6 +47,14 @@ class TokenizerConfig:
     refine_count: int = 4
     attention: bool = True  # in the last level; the middle always attends
     groups: int = 32  # of the norms; with few channels a group, the decoder's last norm erases a picture's mean colour
+
+    def __post_init__(self) -> None:
+        check_sizes(self, _RANGES)
+        Scales(self.sides)
+        if self.channels % self.groups:
+            raise ValueError(f"{self.channels} channels do not divide into {self.groups} groups")
+        if self.resolution > _LARGEST:
+            raise ValueError(f"pictures of {self.resolution} px are above the limit of {_LARGEST}")
 
     @property
     def stride(self) -> int:

@@ -14,12 +14,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .precision import linear, pack
-from .scales import Scales
+from .scales import Scales, check_sizes
+
+_RANGES = {
+    "sides": (1, 128),
+    "depth": (1, 128),
+    "width": (1, 2**14),
+    "heads": (1, 256),
+    "mlp_width": (1, 2**16),
+    "classes": (1, 10**5),
+    "code_dim": (1, 1024),
+    "vocab_size": (2, 2**20),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
-    """Sizes of a transformer. Official depth d has width 64 d, d heads and d blocks."""
+    """Sizes of a transformer. Official depth d has width 64 d, d heads and d blocks. ValueError if a size is out of its
+    range or they do not go together."""
 
     sides: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
     depth: int = 16
@@ -30,6 +42,12 @@ class TransformerConfig:
     code_dim: int = 32
     vocab_size: int = 4096
     shared_modulation: bool = False
+
+    def __post_init__(self) -> None:
+        check_sizes(self, _RANGES)
+        Scales(self.sides)
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} does not divide into {self.heads} heads")
 
     @property
     def null_label(self) -> int:
@@ -145,8 +163,6 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        if config.width % config.heads:
-            raise ValueError(f"width {config.width} does not divide into {config.heads} heads")
         self.config = config
         self.scales = Scales(config.sides)
         d = config.width
