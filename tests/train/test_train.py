@@ -18,7 +18,6 @@ from var_core import EditRequest, Engine
 from var_core.model.tokenizer import Tokenizer, TokenizerConfig
 from var_core.pictures.data import load_pictures
 from var_core.train.__main__ import main
-from var_core.train.run import Workers
 
 SIDES = "1,2,3,4,6,8"
 TOKENIZER = ["--sides", SIDES, "--channels", "32", "--multipliers", "1,1,1", "--code-dim", "8", "--vocab", "64"]
@@ -128,14 +127,6 @@ def test_two_processes_equal_one_with_the_same_batch(stage: str, data: Path, run
     assert means[0].norm() > 0 and (means[0] - means[1]).norm() < 1e-3 * means[0].norm()
     if stage == "tokenizer":
         assert one["used"].sum() > 0 and torch.equal(one["used"].sum(), two["used"].sum())
-
-
-def test_a_batch_smaller_than_the_processes_is_one_sentence() -> None:
-    with pytest.raises(ValueError, match="--batch"):
-        Workers(rank=0, count=4).rows(3)
-    parts = [Workers(rank=rank, count=4) for rank in range(4)]
-    assert [i for w in parts for i in range(10)[w.rows(10)]] == list(range(10))
-    assert sum(w.part(10) for w in parts) == pytest.approx(1)
 
 
 def test_the_loss_falls(data: Path, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
@@ -98,10 +97,11 @@ def load_state(path: Path) -> dict[str, Any] | None:
     """What `save_state` wrote; None where there is nothing. ValueError if it is damaged."""
     if not path.exists():
         return None
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, UnpicklingError, KeyError) as error:
-        raise ValueError(f"{path} is damaged: bring a whole copy, or delete it to start the run again") from error
+    with path.open("rb") as file:
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever an unpickler makes of damaged bytes
+            raise ValueError(f"{path} is damaged: bring a whole copy, or delete it to start the run again") from error
 
 
 def random_state(rng: np.random.Generator) -> dict[str, Any]:
@@ -211,6 +211,9 @@ class Run(Generic[Trained]):
     def __post_init__(self) -> None:
         self.rng, spent = np.random.default_rng(self.seed), 0.0
         self.average = averaged(self.trained, self.descent.decay)
+        self.meter = Meter(
+            self.workers, torch.bfloat16 if self.bfloat16 else torch.float32
+        )  # draws random numbers: before the state
         saved = load_state(self.out / "state.pt")
         if saved is not None:
             for name, value in self.about.items():
@@ -227,7 +230,6 @@ class Run(Generic[Trained]):
         self.average.n_averaged.fill_(self.step)
         self.workers.same_start(self.step)
         self.clock, self.log = Clock(self.length, spent, self.step), Log(self.out / "log.csv")
-        self.meter = Meter(self.workers, torch.bfloat16 if self.bfloat16 else torch.float32)
 
     @property
     def averaged(self) -> Trained:
