@@ -152,6 +152,7 @@ def with_chunk(data: bytes, new: bytes) -> bytes:
         (encoded(scenery(40, 40), "BMP"), "PNG, JPEG or WebP"),
         (png_header(30_000, 30_000), "megapixels|16384"),
         (png_header(8_000, 6_000), "48 megapixels, the limit is 40"),
+        (png_header(8_000, 5_000), "damaged"),
         (png_header(8_000, 5_001), "40.1 megapixels, the limit is 40"),
         (encoded(scenery(200, 150), "WEBP")[:3000], "damaged or cut off"),
         (encoded(scenery(200, 150), "AVIF")[:2000], "damaged or cut off"),

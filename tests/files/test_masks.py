@@ -61,6 +61,12 @@ def test_soft_edges_are_cut_at_half() -> None:
         assert open_mask(Image.fromarray(values), SIZE).getbbox() == (22, 0, 40, 30)
 
 
+@pytest.mark.parametrize("mode", ["RGBa", "La"])
+def test_premultiplied_masks(mode: str) -> None:
+    picture = layer((0, 0, 0, 0), (*PINK, 200)).convert("RGBA" if mode == "RGBa" else "LA").convert(mode)
+    assert open_mask(picture, SIZE).getbbox() == BOX
+
+
 def test_nothing_visible_is_nothing_painted() -> None:
     assert open_mask(Image.new("RGBA", SIZE), SIZE).getbbox() is None
 

@@ -28,7 +28,7 @@ _TURNS = {  # by the orientation in EXIF
 }  # fmt: skip
 _HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _BEGINNINGS = (png.SIGNATURE, b"\xff\xd8\xff", b"II*\0", b"MM\0*")
-_TRANSPARENT = ("RGBA", "LA", "PA")
+_TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 _LARGE = 8_000_000  # pixels
 _opening = BoundedSemaphore(2)  # a picture of 40 megapixels takes 0.4 GB while it is opened
 
@@ -206,8 +206,6 @@ def _split(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         values = np.asarray(picture)
         grey = Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
         return grey, None if level is None else Image.fromarray((values != level).astype(np.uint8) * 255)
-    if picture.mode in ("La", "RGBa"):
-        picture = picture.convert(picture.mode.upper())
     if level is None and picture.mode not in _TRANSPARENT:
         return picture.convert(kind), None
     picture = picture.convert("LA" if kind == "L" else "RGBA")

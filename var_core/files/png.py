@@ -22,13 +22,11 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     """Type and bytes of each chunk, as far as the file goes; a side chunk whose checksum is wrong is left out."""
     view, at = memoryview(data), len(SIGNATURE)
     for _ in range(_MOST_CHUNKS):
-        if at + 8 >= len(data):
-            return
         end = at + 12 + int.from_bytes(view[at : at + 4], "big")
         kind, chunk = bytes(view[at + 4 : at + 8]), view[at:end]
         if kind[:1].isupper() or zlib.crc32(chunk[4:-4]).to_bytes(4, "big") == chunk[-4:]:
             yield kind, chunk
-        if kind == b"IEND":
+        if kind in (b"IEND", b""):
             return
         at = end
 
