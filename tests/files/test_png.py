@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -71,6 +72,10 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(ValueError, match="damaged"):
             read_private(path)
     assert png.unpack(bomb, 2**25) is not None and png.unpack(bomb, 2**25 - 1) is None
+    tracemalloc.start()
+    assert png.unpack(bomb, 2**20) is None
+    assert tracemalloc.get_traced_memory()[1] < 2**22, "of 32 MB"
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("exception", [KeyboardInterrupt, OSError("no space left"), SystemExit])
