@@ -1,135 +1,257 @@
-"""One job from outside: the request that checks itself, the frames while it runs, and the result."""
+"""One job from outside: what is asked (`Edit`), what is left to chance (`Chance`), the frames while it runs, and the
+result. Both requests check themselves once: ValueError with one sentence."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, cast
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any, Literal, cast
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
-Task = Literal["generate", "inpaint", "edit", "outpaint", "vary", "branch"]
+from .settings import PAINTED, WITH_MASK, WITH_PICTURE, Setting, Task, check_settings, setting, settings_of
+
 Method = Literal["evidence", "requantize", "official"]
 Fill = Literal["telea", "navier-stokes", "mean", "none"]
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
+
+MAX_PIXELS = 40_000_000  # of a picture, enlarged ones included
+MAX_DRAWN = 100_000_000  # pixels of what is drawn, over all candidates: what a result holds in memory
 
 
-@dataclass(frozen=True, kw_only=True)
-class EditRequest:
-    """Everything about one job. It checks itself: ValueError with one sentence.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Edit:
+    """What is asked of which picture.
 
-    task: "generate" needs nothing; "inpaint" a picture and a mask; "edit" those and a label; "outpaint" a
-    picture and amounts; "vary" a picture and a start scale; "branch" a result (`base`) and a start scale.
-    image: RGB, upright. mask: "L", above 127 = repaint; another size is scaled to the picture with nearest.
-    label: class index or name; None = no class. seed: None = random. guidance, top_k, top_p,
-    random_scales: None = the model's own defaults; after as many random scales, counted from the first that is drawn,
-    the likeliest tokens are taken. start_scale: scales before it come from the source. stop_scale: end after that many
-    scales (a sketch). method: how known pixels are held; evidence: how strongly they speak in partly known cells,
-    None = the model's own; fill: what the masked pixels are covered with before encoding; guess: with
-    "evidence" and no label, the class that the known pixels suggest, for models of few classes. context: side of
-    the square around a region, in sides of the region. feather: width in pixels of the fade outside the mask;
-    None = chosen from the region. outpaint: pixels added at (left, top, right, bottom).
+    task: "generate" needs nothing; "inpaint" a picture and a mask; "edit" those and a label; "outpaint" a picture
+    and amounts; "vary" a picture and a start scale. image: RGB, upright. mask: "L" of the picture's size, 255 =
+    repaint; given otherwise it is brought to that (above 127; nearest). label: class number or name, None = no class.
+    Two edits are never compared by their pixels: `same` asks whether all settings are equal and the pictures one.
     """
 
     task: Task = "generate"
     image: Image.Image | None = None
     mask: Image.Image | None = None
     label: int | str | None = None
-    seed: int | None = None
-    candidates: int = 1
-    guidance: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    random_scales: int | None = None
-    smooth: bool = False
-    start_scale: int = 0
-    stop_scale: int | None = None
-    method: Method = "evidence"
-    evidence: float | None = None
-    fill: Fill = "telea"
-    guess: bool = True
-    context: float = 2.0
-    feather: int | None = None
-    color_match: bool = True
-    outpaint: tuple[int, int, int, int] = (0, 0, 0, 0)
-    base: Result | None = None
-    base_index: int = 0
+    start_scale: int = setting(
+        0, int, low=0, high=31, tasks=(*WITH_MASK, "vary"), label="Start scale",
+        help="scales before this one come from the picture: 0 changes everything from the layout on",
+    )  # fmt: skip
+    method: Method = setting(
+        "evidence", str, choices=("evidence", "requantize", "official"), tasks=WITH_PICTURE, label="Method",
+        help="how known pixels are held: evidence fits best, official is the paper's fixed tokens",
+    )  # fmt: skip
+    evidence: float | None = setting(
+        None, float, low=0, high=1000, tasks=WITH_PICTURE, label="Evidence",
+        help="how strongly known pixels speak in partly known cells (default: the model's)",
+    )  # fmt: skip
+    fill: Fill = setting(
+        "telea", str, choices=("telea", "navier-stokes", "mean", "none"), tasks=PAINTED, label="Fill",
+        help="what covers the masked pixels before the picture is encoded",
+    )  # fmt: skip
+    guess: bool = setting(
+        True, bool, tasks=("inpaint", "outpaint"), label="Guess the class",
+        help="without a class, the one that the surroundings suggest, for models of few classes",
+    )  # fmt: skip
+    context: float = setting(
+        2.0, float, low=1, high=8, tasks=WITH_MASK, label="Context",
+        help="side of the square that the model sees around a region, in sides of the region",
+    )  # fmt: skip
+    feather: int | None = setting(
+        None, int, low=0, high=512, tasks=PAINTED, label="Feather",
+        help="width of the soft edge outside the mask, in pixels (default: by the region)",
+    )  # fmt: skip
+    color_match: bool = setting(
+        True, bool, tasks=PAINTED, label="Match colours",
+        help="join light and colour to what surrounds the mask, without a seam",
+    )  # fmt: skip
+    left: int = setting(0, int, low=0, high=16_384, tasks=("outpaint",), label="Left", help="pixels to add at the left")
+    top: int = setting(0, int, low=0, high=16_384, tasks=("outpaint",), label="Top", help="pixels to add at the top")
+    right: int = setting(0, int, low=0, high=16_384, tasks=("outpaint",), label="Right", help="pixels to add at the right")
+    bottom: int = setting(
+        0, int, low=0, high=16_384, tasks=("outpaint",), label="Bottom", help="pixels to add at the bottom"
+    )
 
     def __post_init__(self) -> None:
-        def check(good: bool, sentence: str) -> None:
-            if not good:
-                raise ValueError(sentence)
-
-        tasks = ("generate", "inpaint", "edit", "outpaint", "vary", "branch")
-        check(self.task in tasks, f'the task must be one of {", ".join(tasks)}, got "{self.task}"')
-        check(
-            self.method in ("evidence", "requantize", "official"),
-            f'unknown method "{self.method}": use evidence, requantize or official',
-        )
-        fills = ("telea", "navier-stokes", "mean", "none")
-        check(self.fill in fills, f'unknown fill "{self.fill}": use {", ".join(fills)}')
-        check(self.evidence is None or self.evidence >= 0, f"evidence must be 0 or more, got {self.evidence}")
-        check(1 <= self.candidates <= 16, f"the number of candidates must be 1 to 16, got {self.candidates}")
-        check(self.guidance is None or 0 <= self.guidance <= 20, f"guidance must be 0 to 20, got {self.guidance}")
-        check(self.top_k is None or self.top_k >= 0, f"top-k must be 0 (off) or more, got {self.top_k}")
-        check(self.top_p is None or 0 <= self.top_p <= 1, f"top-p must be 0 to 1, got {self.top_p}")
-        scales = self.random_scales
-        check(scales is None or scales >= 0, f"the number of random scales must be 0 or more, got {scales}")
-        check(1.0 <= self.context <= 8.0, f"the context factor must be 1 to 8, got {self.context}")
-        check(self.feather is None or 0 <= self.feather <= 512, f"feather must be 0 to 512 pixels, got {self.feather}")
-        check(self.seed is None or 0 <= self.seed < 2**32, f"the seed must be 0 to {2**32 - 1}, got {self.seed}")
-        check(self.start_scale >= 0, f"the start scale must be 0 or more, got {self.start_scale}")
-        if self.task in ("inpaint", "edit", "outpaint", "vary"):
-            check(self.image is not None, "there is no picture yet: open one first")
-        if self.task in ("inpaint", "edit"):
-            check(
-                self.mask is not None and cast(int, self.mask.convert("L").getextrema()[1]) > 127,
-                "the mask is empty: paint over the part that should change",
-            )
+        tasks = ("generate", *WITH_PICTURE)
+        _check(self.task in tasks, f'the task must be one of {", ".join(tasks)}, got "{self.task}"')
+        check_settings(self)
+        if self.task != "generate":
+            _check(self.image is not None, "there is no picture yet: open one first")
+        if self.image is not None and self.image.mode != "RGB":
+            object.__setattr__(self, "image", self.image.convert("RGB"))
+        if self.task in WITH_MASK:
+            self._fit_mask()
         if self.task == "edit":
-            check(self.label is not None, "choose the class that the painted region should become")
+            _check(self.label is not None, "choose the class that the painted region should become")
         if self.task == "outpaint":
-            check(
-                min(self.outpaint) >= 0 and max(self.outpaint) > 0,
-                "outpainting needs a positive amount on at least one side",
-            )
-        if self.task == "branch":
-            check(self.base is not None, "there is no result to branch from yet")
+            _check(max(self.outpaint) > 0, "outpainting needs a positive amount on at least one side")
+            width, height = self.enlarged
+            megapixels = f"{width * height / 1e6:.0f} megapixels, the limit is {MAX_PIXELS // 10**6}"
+            _check(width * height <= MAX_PIXELS, f"the enlarged picture would have {megapixels}: add less")
+
+    def _fit_mask(self) -> None:
+        """The mask at the picture's size, 0 and 255; the very object where it is that already."""
+        assert self.image is not None
+        empty = "the mask is empty: paint over the part that should change"
+        _check(self.mask is not None, empty)
+        mask = cast(Image.Image, self.mask)
+        if mask.mode != "L":
+            mask = mask.convert("L")
+        if mask.size != self.image.size:
+            mask = mask.resize(self.image.size, Image.Resampling.NEAREST)
+        grey = mask.histogram()
+        _check(sum(grey[128:]) > 0, empty)
+        if any(grey[1:255]):
+            mask = mask.point([0] * 128 + [255] * 128)
+        object.__setattr__(self, "mask", mask)
+
+    @property
+    def outpaint(self) -> Box:
+        """Pixels added at (left, top, right, bottom)."""
+        return self.left, self.top, self.right, self.bottom
+
+    @property
+    def enlarged(self) -> tuple[int, int]:
+        """Size of the outpainted picture."""
+        assert self.image is not None
+        return self.image.width + self.left + self.right, self.image.height + self.top + self.bottom
+
+    def same(self, other: Edit) -> bool:
+        """Whether it asks the same of the same pictures: settings by value, pictures by identity."""
+        pairs = [(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
+        return all(a is b or (not isinstance(a, Image.Image) and a == b) for a, b in pairs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chance:
+    """How it is drawn: what may differ between two runs of one edit. None: the model's own choice.
+
+    seed: None = random. guidance, top_k, top_p: of the sampler. random_scales: after as many scales, counted from
+    the first that is drawn, the likeliest tokens are taken. stop_scale: end after that many scales (a sketch)."""
+
+    seed: int | None = setting(
+        None, int, low=0, high=2**32 - 1, label="Seed", help="repeats a result exactly (default: random, printed)"
+    )
+    candidates: int = setting(1, int, low=1, high=16, label="Candidates", help="how many results, 1 to 16")
+    guidance: float | None = setting(
+        None, float, low=0, high=20, label="Guidance", help="how strongly the class is followed (default: the model's)"
+    )
+    top_k: int | None = setting(
+        None, int, low=0, high=1_000_000, label="Top-k",
+        help="draw among the k likeliest codes, 0 = all (default: the model's)",
+    )  # fmt: skip
+    top_p: float | None = setting(
+        None, float, low=0, high=1, label="Top-p",
+        help="draw among the likeliest codes of this total probability, 0 = all (default: the model's)",
+    )  # fmt: skip
+    random_scales: int | None = setting(
+        None, int, low=0, high=32, label="Random scales",
+        help="scales left to chance before the likeliest codes (default: the model's)",
+    )  # fmt: skip
+    smooth: bool = setting(
+        False, bool, label="Smooth", help="softer pictures with less variety: codes are mixed (Gumbel-softmax)"
+    )
+    stop_scale: int | None = setting(
+        None, int, low=1, high=32, label="Stop scale", help="end after that many scales: a sketch, to be finished later"
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+EDIT, CHANCE = settings_of(Edit), settings_of(Chance)
+SETTINGS: dict[str, Setting] = EDIT | CHANCE
+
+
+def _check(good: bool, sentence: str) -> None:
+    if not good:
+        raise ValueError(sentence)
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What one window did, enough to do it again without sampling. `tokens[k]` is (candidates, l); `canvas`
-    (candidates, c, h, w) only where codes were mixed and tokens do not say it all.
+    """What one window did, enough to do it again without sampling, and to go on from any scale. `tokens[k]` is
+    (candidates, l). Where codes were mixed tokens do not say it all: then `codes[k]` (candidates, l, c) does.
     `box` and `alpha` are None where the whole picture is the model's square."""
 
     tokens: list[Tensor]
-    canvas: Tensor | None = None
-    box: tuple[int, int, int, int] | None = None
+    codes: list[Tensor] | None = None
+    box: Box | None = None
     alpha: Image.Image | None = None
 
+    def of(self, index: int) -> Pass:
+        """The same of one candidate alone."""
+        codes = None if self.codes is None else [part[index : index + 1] for part in self.codes]
+        return replace(self, tokens=[part[index : index + 1] for part in self.tokens], codes=codes)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Result:
-    """A finished job. `alpha` is the composite mask of the whole picture (None: all of it is new); `source` the
-    picture that was painted into. A branch keeps the request of the job it branched from."""
+    """A finished job. `picture` is what was painted into, shared by all candidates; `patches` per candidate what
+    stands at `at` in it (the whole picture where nothing was given). `chance` has every automatic choice filled in;
+    `first` is the number of the first candidate among those of its seed, `settle` the scale from which the likeliest
+    tokens were taken. A branch keeps the edit of the job it branched from."""
 
-    images: list[Image.Image]
-    seed: int
+    model: str
+    edit: Edit
+    chance: Chance
+    picture: Image.Image
+    patches: list[Image.Image]
+    at: tuple[int, int]
     passes: list[Pass]
-    source: Image.Image | None
-    alpha: Image.Image | None
-    notices: tuple[str, ...]
-    request: EditRequest
     previews: list[Image.Image]  # per scale, first candidate, last window
+    notices: tuple[str, ...] = ()
+    first: int = 0
+    settle: int | None = None
     seconds: float = 0.0
     likelihood: tuple[float, ...] = ()  # per candidate: log-likelihood of what the model drew
-    settle: int | None = None  # the scale from which the likeliest tokens were taken
-    seams: tuple[float, ...] = ()  # per candidate: jump over the mask's border, relative to jumps beside it
 
     @property
-    def tokens(self) -> list[list[Tensor]]:
-        """Per window, per scale: (candidates, l)."""
-        return [done.tokens for done in self.passes]
+    def seed(self) -> int:
+        return cast(int, self.chance.seed)
+
+    @property
+    def sketch(self) -> bool:
+        return self.chance.stop_scale is not None
+
+    def image(self, index: int) -> Image.Image:
+        """One candidate's picture, put together anew."""
+        if not 0 <= index < len(self.patches):
+            raise ValueError(f"the result has {len(self.patches)} candidates, there is no number {index + 1}")
+        if self.patches[index].size == self.picture.size:
+            return self.patches[index]
+        picture = self.picture.copy()
+        picture.paste(self.patches[index], self.at)
+        return picture
+
+    @property
+    def images(self) -> list[Image.Image]:
+        return [self.image(index) for index in range(len(self.patches))]
+
+    @cached_property
+    def alpha(self) -> Image.Image | None:
+        """The composite mask of the whole picture, 0 where its bytes stand; None: all of it is new."""
+        if self.passes[0].box is None:
+            return None
+        whole = np.zeros((self.picture.height, self.picture.width), dtype=np.uint8)
+        for done in self.passes:
+            assert done.box is not None and done.alpha is not None
+            inner, local = inside(done.box, self.picture.size)
+            view = whole[inner[1] : inner[3], inner[0] : inner[2]]
+            np.maximum(view, np.asarray(done.alpha.crop(local)), out=view)
+        return Image.fromarray(whole)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, pictures and masks that others may share included."""
+        pictures = [self.picture, *self.patches, *self.previews, self.edit.image, self.edit.mask]
+        pictures += [done.alpha for done in self.passes] + [self.__dict__.get("alpha")]
+        tensors = [part for done in self.passes for part in (*done.tokens, *(done.codes or ()))]
+        distinct = {id(p): p for p in pictures if p is not None}
+        return sum(p.width * p.height * len(p.getbands()) for p in distinct.values()) + sum(t.nbytes for t in tensors)
 
 
 @dataclass(frozen=True)
@@ -144,3 +266,16 @@ class Frame:
     seconds: float
     seed: int
     result: Result | None = None
+
+
+def inside(box: Box, size: tuple[int, int]) -> tuple[Box, Box]:
+    """The part of a box that lies in a picture of that size, in the picture's and in the box's own coordinates."""
+    left, top, right, bottom = box
+    inner = max(left, 0), max(top, 0), min(right, size[0]), min(bottom, size[1])
+    return inner, (inner[0] - left, inner[1] - top, inner[2] - left, inner[3] - top)
+
+
+def described(edit: Edit, chance: Chance) -> dict[str, Any]:
+    """Every setting of a job, for a recipe."""
+    values = {name: getattr(edit, name) for name in EDIT} | {name: getattr(chance, name) for name in CHANCE}
+    return {"task": edit.task, "label": edit.label} | values
