@@ -1,4 +1,4 @@
-"""Putting a drawn patch into a picture: the mask that blends, the tones that join, the seam that is left."""
+"""Putting a drawn patch into a picture: the mask that blends and the tones that join."""
 
 from __future__ import annotations
 
@@ -6,69 +6,52 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from .geometry import Box, Window, crop
+from ..request import Fill
 
 _AROUND = np.array([[1, 4, 1], [4, 0, 4], [1, 4, 1]], dtype=np.float32) / 20
 _REACH = 1 / 32  # of a patch's side: how far the surroundings' tones reach into what is drawn
+_BAND = 1024  # rows that are worked on together, so that memory does not follow the picture
 
 
-def boundary_score(picture: Image.Image, alpha: Image.Image) -> float:
-    """How much neighbours differ over the border of the opaque part, relative to neighbours just inside and just
-    outside of it: about 1 where no seam shows, more where one does. 1 where there is no border."""
-    bounds = alpha.getbbox()
-    if bounds is None:
-        return 1.0
-    near = (max(bounds[0] - 4, 0), max(bounds[1] - 4, 0), bounds[2] + 4, bounds[3] + 4)
-    near = (*near[:2], min(near[2], picture.width), min(near[3], picture.height))
-    values = np.asarray(picture.crop(near).convert("L"), dtype=np.float32)
-    opaque = np.asarray(alpha.crop(near)) == 255
-    jumps, beside = [], []
-    for axis in (0, 1):
-        difference = np.abs(np.diff(values, axis=axis))
-        crossing = np.diff(opaque.astype(np.int8), axis=axis) != 0
-        jumps.append(difference[crossing])
-        for shift in (-2, 2):  # away from the border, and never around the picture's edge
-            moved = np.roll(crossing, shift, axis=axis)
-            index = slice(shift, None) if shift < 0 else slice(0, shift)
-            moved[index if axis == 0 else (slice(None), index)] = False
-            beside.append(difference[moved & ~crossing])
-    over, usual = np.concatenate(jumps), np.concatenate(beside)
-    if not len(over) or not len(usual):
-        return 1.0
-    return float((over.mean() + 1) / (usual.mean() + 1))  # one grey level: flat parts have no seam worth a number
-
-
-def usual_feather(mask: Image.Image) -> int:
-    """Width of the fade, in pixels, for what is painted: a 25th of its extent."""
-    left, top, right, bottom = mask.getbbox() or (0, 0, 1, 1)
-    return max(2, round(0.04 * max(right - left, bottom - top)))
+def usual_feather(owner: np.ndarray) -> int:
+    """Width of the fade, in pixels, for what is painted (not 0 in a uint8 array): a 25th of its extent."""
+    _, _, across, down = cv2.boundingRect(owner)
+    return max(2, round(0.04 * max(across, down)))
 
 
 def composite_alpha(mask: Image.Image, feather: int) -> Image.Image:
-    """255 on painted pixels, fading over `feather` pixels outside them to exactly 0."""
-    painted = np.asarray(mask.convert("L")) > 127
-    out = np.zeros(painted.shape, dtype=np.uint8)
-    out[painted] = 255
-    bounds = mask.getbbox()
-    if feather <= 0 or bounds is None:
-        return Image.fromarray(out)
-    left, top = max(bounds[0] - feather - 1, 0), max(bounds[1] - feather - 1, 0)
-    view = (slice(top, bounds[3] + feather + 1), slice(left, bounds[2] + feather + 1))
-    distance = cv2.distanceTransform((~painted[view]).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    fade = np.clip(1 - distance / (feather + 1), 0, 1)
-    fade = fade * fade * (3 - 2 * fade)  # smoothstep: no visible edge at either end
-    alpha = np.floor(fade * 255).astype(np.uint8)
-    alpha[distance > feather] = 0
-    out[view] = np.where(painted[view], 255, alpha)
+    """255 on painted pixels (above 127), fading over `feather` pixels outside them to exactly 0."""
+    painted = np.asarray(mask) > 127
+    out = painted * np.uint8(255)
+    if feather > 0 and not painted.all():
+        for top in range(0, len(out), _BAND):
+            above, below = max(top - feather - 1, 0), top + _BAND + feather + 1
+            near = painted[above:below]
+            if near.any() and not painted[top : top + _BAND].all():
+                faded = _fade(near, feather)[top - above :][:_BAND]
+                out[top : top + _BAND] = np.where(painted[top : top + _BAND], 255, faded)
     return Image.fromarray(out)
 
 
-def window_alpha(window: Window, alpha: Image.Image, feather: int) -> Image.Image:
-    """The composite mask of one window, its box's size: its own pixels and their fade, never beyond `alpha`, the
-    mask of the whole picture. So a later window leaves what an earlier one made, but for the fade."""
-    left, top, right, bottom = window.box
-    limit = np.asarray(alpha.crop((left, top, right, bottom)))
-    return Image.fromarray(np.minimum(np.asarray(composite_alpha(window.mask, feather)), limit))
+def _fade(painted: np.ndarray, feather: int) -> np.ndarray:
+    """uint8 from almost 255 beside what is painted to 0 beyond `feather` pixels: smoothstep, so that no edge shows."""
+    distance = cv2.distanceTransform((~painted).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    fade = np.clip(1 - distance / (feather + 1), 0, 1)
+    alpha = np.floor(fade * fade * (3 - 2 * fade) * 255).astype(np.uint8)
+    alpha[distance > feather] = 0
+    return alpha
+
+
+def fill_hole(crop: Image.Image, hole: Image.Image, method: Fill = "telea") -> Image.Image:
+    """Cover the pixels where `hole` is not 0, so that nothing of them reaches the encoder."""
+    pixels, inside = np.asarray(crop), np.asarray(hole) > 0
+    if method == "none" or not inside.any():
+        return crop
+    if method == "mean" or inside.all():
+        colour = np.full(3, 128) if inside.all() else pixels[~inside].mean(axis=0)
+        return Image.fromarray(np.where(inside[..., None], colour, pixels).astype(np.uint8))
+    flag = cv2.INPAINT_TELEA if method == "telea" else cv2.INPAINT_NS
+    return Image.fromarray(cv2.inpaint(np.ascontiguousarray(pixels), inside.astype(np.uint8), 3, flag))
 
 
 def fill_smoothly(values: np.ndarray, known: np.ndarray, rounds: int = 12) -> np.ndarray:
@@ -109,31 +92,13 @@ def match_surroundings(patch: Image.Image, original: Image.Image, painted: Image
     return Image.fromarray(moved.round().clip(0, 255).astype(np.uint8))
 
 
-def composite(picture: Image.Image, patch: Image.Image, box: Box, alpha: Image.Image) -> Image.Image:
-    """Blend `patch` (the size of `box`) over a copy of the picture; where `alpha` (same size) is 0 bytes stay."""
-    left, top, right, bottom = box
-    inner = (max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height))
-    local = (inner[0] - left, inner[1] - top, inner[2] - left, inner[3] - top)
-    below = np.asarray(picture.crop(inner), dtype=np.float32)
-    above = np.asarray(patch.crop(local), dtype=np.float32)
-    weight = np.asarray(alpha.crop(local), dtype=np.float32)[..., None] / 255
-    blended = Image.fromarray((below + (above - below) * weight).round().astype(np.uint8))
-    out = picture.copy()
-    out.paste(blended, inner[:2])
-    return out
-
-
-def opaque(alpha: Image.Image) -> Image.Image:
-    """255 where the composite mask is, 0 elsewhere: the pixels that are drawn anew."""
-    return alpha.point(lambda value: 255 if value == 255 else 0)
-
-
-def paste(
-    picture: Image.Image, patch: Image.Image, box: Box, alpha: Image.Image, waiting: Image.Image | None
-) -> Image.Image:
-    """Blend a patch of the model's size over a copy of the picture. waiting: 255 where this window or a later one
-    draws, the picture's size; the patch is matched to all other pixels, or stays as it is for None."""
-    if waiting is not None:
-        side = box[2] - box[0]
-        patch = match_surroundings(patch, crop(picture, box, side), crop(waiting, box, side))
-    return composite(picture, patch.resize(alpha.size, Image.Resampling.LANCZOS), box, alpha)
+def blend(below: Image.Image, above: Image.Image, alpha: Image.Image) -> Image.Image:
+    """above over below by alpha ("L"), all of one size, in bands: where alpha is 0 bytes stay."""
+    out = np.array(below)
+    for top in range(0, below.height, _BAND):
+        rows = (0, top, below.width, min(top + _BAND, below.height))
+        under = np.asarray(below.crop(rows), dtype=np.float32)
+        over = np.asarray(above.crop(rows), dtype=np.float32)
+        weight = np.asarray(alpha.crop(rows), dtype=np.float32)[..., None] / 255
+        out[top : rows[3]] = (under + (over - under) * weight).round()
+    return Image.fromarray(out)

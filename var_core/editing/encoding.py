@@ -17,7 +17,7 @@ REMEMBERED = 16 * 2**20  # bytes of features and tokens; one picture at 256 px t
 Encoded = tuple[Tensor, list[Tensor]]
 
 
-class Encoder:
+class Encodings:
     """Remembers its last answers by the bytes of the pixels that went in, so a stale one cannot be used. The caller
     holds the engine's lock."""
 

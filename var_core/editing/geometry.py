@@ -1,95 +1,19 @@
-"""Pure geometry of an edit: windows around a mask, crops, what is known per scale, and exact compositing.
+"""Pure geometry of an edit: squares around painted regions, the windows of an enlargement, crops.
 
-Masks are PIL "L" pictures of 0 and 255, 255 = repaint. Boxes are (left, top, right, bottom) in pixels.
+Masks are uint8 arrays (H, W), 0 where the picture is known. Boxes are (left, top, right, bottom) in pixels.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image
 
-from ..request import Fill
+from ..request import Box, inside
 
-Box = tuple[int, int, int, int]
+MOST_WINDOWS = 100  # of one request; each is a pass of the model
+_MOST_REGIONS = 32  # more are joined with their neighbours
 _LABEL_SIDE = 512  # connected regions are found on a copy of at most this side
-
-
-@dataclass(frozen=True)
-class Window:
-    """One square that goes through the model. `box` may stick out of a picture narrower than it; `mask` has the
-    box's size and marks the pixels this window repaints."""
-
-    box: Box
-    mask: Image.Image
-
-
-def binary(mask: Image.Image, above: int = 127) -> Image.Image:
-    """255 where the mask is above the threshold, 0 elsewhere."""
-    return Image.fromarray((np.asarray(mask.convert("L")) > above).astype(np.uint8) * 255)
-
-
-# what is known
-
-
-def known_fraction(mask: Image.Image, side: int) -> np.ndarray:
-    """Known share of each cell of a side x side grid, float32 in [0, 1], exact area average of the mask."""
-    known = torch.from_numpy(255.0 - np.asarray(mask.convert("L"), dtype=np.float32)) / 255
-    return F.interpolate(known[None, None], size=(side, side), mode="area")[0, 0].numpy()
-
-
-def official_keep(keep_mask: np.ndarray, sides: tuple[int, ...]) -> list[np.ndarray]:
-    """The reference's rule: (h, w) of 0 and 1 -> per scale (side, side) bool, True = keep.
-
-    Bilinear shrink without antialiasing, then > 0.5; a scale of at most 3 tokens is kept whole.
-    """
-    mask = torch.from_numpy(np.asarray(keep_mask, dtype=np.float32))[None, None]
-    out = []
-    for side in sides:
-        if side * side <= 3:
-            out.append(np.ones((side, side), dtype=bool))
-            continue
-        out.append((F.interpolate(mask, size=(side, side), mode="bilinear", align_corners=False)[0, 0] > 0.5).numpy())
-    return out
-
-
-def keep_maps(
-    fraction: np.ndarray, sides: tuple[int, ...], rule: Literal["known", "ring"] = "known"
-) -> list[np.ndarray]:
-    """Known shares of the finest cells (h, w) -> per scale (side, side) bool, True = keep.
-
-    "known" keeps fully known cells only; "ring" gives up one more ring of cells around the rest.
-    """
-    share = torch.from_numpy(np.asarray(fraction, dtype=np.float32))[None, None]
-    out = []
-    for side in sides:
-        keep = (F.interpolate(share, size=(side, side), mode="area")[0, 0] >= 1 - 1e-6).numpy()
-        if rule == "ring":
-            keep = cv2.erode(keep.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1).astype(bool)
-        out.append(keep)
-    return out
-
-
-def fill_hole(crop: Image.Image, mask: Image.Image, method: Fill = "telea") -> Image.Image:
-    """Cover the masked pixels so that nothing of them reaches the encoder."""
-    if method == "none":
-        return crop
-    pixels, hole = np.asarray(crop.convert("RGB")), np.asarray(mask.convert("L")) > 0
-    if not hole.any():
-        return crop
-    if method == "mean" or hole.all():
-        colour = np.full(3, 128) if hole.all() else pixels[~hole].mean(axis=0)
-        return Image.fromarray(np.where(hole[..., None], colour, pixels).astype(np.uint8))
-    flag = cv2.INPAINT_TELEA if method == "telea" else cv2.INPAINT_NS
-    return Image.fromarray(cv2.inpaint(np.ascontiguousarray(pixels), hole.astype(np.uint8), 3, flag))
-
-
-# windows
 
 
 def _square(region: Box, size: tuple[int, int], resolution: int, context: float) -> Box:
@@ -99,116 +23,83 @@ def _square(region: Box, size: tuple[int, int], resolution: int, context: float)
     smallest = min(resolution, max(size))  # a smaller crop would only be enlarged
     side = max(smallest, min(round(extent * context), max(extent, min(size))))
     side = min(side, max(size))
-    return _place((left + right) / 2, (top + bottom) / 2, side, size)
-
-
-def _place(x: float, y: float, side: int, size: tuple[int, int]) -> Box:
     corner = []
-    for centre, length in ((x, size[0]), (y, size[1])):
+    for centre, length in (((left + right) / 2, size[0]), ((top + bottom) / 2, size[1])):
         start = round(centre - side / 2)
         corner.append((length - side) // 2 if side > length else min(max(start, 0), length - side))
     return corner[0], corner[1], corner[0] + side, corner[1] + side
 
 
-def _regions(mask: np.ndarray) -> list[Box]:
-    """Bounding boxes of the connected parts of a bool mask, in pixels of the mask."""
+def regions(mask: np.ndarray) -> list[Box]:
+    """Bounding boxes of the connected parts of a mask (found at 512 px), at most 32: beyond that, near ones are one."""
     height, width = mask.shape
     factor = max(1, -(-max(height, width) // _LABEL_SIDE))
-    rows, columns = -(-height // factor), -(-width // factor)
-    padded = np.zeros((rows * factor, columns * factor), dtype=bool)
-    padded[:height, :width] = mask
-    small = padded.reshape(rows, factor, columns, factor).any(axis=(1, 3))
-    count, _, stats, _ = cv2.connectedComponentsWithStats(np.asarray(small, dtype=np.uint8), connectivity=8)
+    rows, columns = np.arange(0, height, factor), np.arange(0, width, factor)
+    small = np.bitwise_or.reduceat(np.bitwise_or.reduceat(mask, rows, axis=0), columns, axis=1)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(small, connectivity=8)
+    reach = 1
+    while count - 1 > _MOST_REGIONS:
+        reach *= 2
+        grown = cv2.dilate(small, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+        count, _, stats, _ = cv2.connectedComponentsWithStats(grown, connectivity=8)
     boxes = []
-    for left, top, across, down, _ in stats[1:count]:
-        area = mask[top * factor : (top + down) * factor, left * factor : (left + across) * factor]
-        ys, xs = np.nonzero(area.any(axis=1))[0], np.nonzero(area.any(axis=0))[0]
-        boxes.append(
-            (left * factor + xs[0], top * factor + ys[0], left * factor + xs[-1] + 1, top * factor + ys[-1] + 1)
-        )
-    return [(int(a), int(b), int(c), int(d)) for a, b, c, d in boxes]
+    for left, top, across, down, _ in stats[1:count] * factor:
+        x, y, w, h = cv2.boundingRect(mask[top : top + down, left : left + across])
+        boxes.append((int(left) + x, int(top) + y, int(left) + x + w, int(top) + y + h))
+    return boxes
 
 
 def _union(a: Box, b: Box) -> Box:
     return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
 
 
-def _inside(inner: Box, outer: Box) -> bool:
-    return inner[0] >= outer[0] and inner[1] >= outer[1] and inner[2] <= outer[2] and inner[3] <= outer[3]
+def _contains(outer: Box, inner: Box) -> bool:
+    return _union(outer, inner) == outer
 
 
-def plan_windows(mask: Image.Image, resolution: int, context: float = 2.0) -> list[Window]:
-    """One square crop with context around each connected region of the mask; regions that fit one square share it.
-
-    Raises ValueError when the mask is empty.
-    """
-    painted = np.asarray(mask.convert("L")) > 127
-    if not painted.any():
-        raise ValueError("the mask is empty: paint over the part that should change")
-    size = mask.size
-    groups = sorted(_regions(painted))
-    merged = True
-    while merged and len(groups) > 1:
-        merged = False
-        for i in range(len(groups)):
-            for j in range(i + 1, len(groups)):
-                joint = _union(groups[i], groups[j])
-                extent = max(joint[2] - joint[0], joint[3] - joint[1])
-                alone = [_square(groups[n], size, resolution, context) for n in (i, j)]
-                # share a square when that needs no lower magnification than one of the two alone
-                if extent <= max(box[2] - box[0] for box in alone) * 0.75 or _inside(groups[j], alone[0]):
-                    groups[i] = joint
-                    del groups[j]
-                    merged = True
-                    break
-            if merged:
-                break
-    windows = []
-    claimed = np.zeros_like(painted)
+def painted_windows(mask: np.ndarray, resolution: int, context: float) -> tuple[list[Box], np.ndarray]:
+    """One square with context around each painted region; regions that fit one square share it. Returns the squares,
+    and who repaints each pixel: (H, W) uint8, 0 for nobody, n for window n from 1."""
+    size = mask.shape[1], mask.shape[0]
+    groups = sorted(regions(mask))
+    while pair := next(
+        ((i, j) for i in range(len(groups)) for j in range(i + 1, len(groups))
+         if _share(groups[i], groups[j], size, resolution, context)),
+        None,
+    ):  # fmt: skip
+        groups[pair[0]] = _union(groups[pair[0]], groups[pair[1]])
+        del groups[pair[1]]
+    boxes: list[Box] = []
+    owner = np.zeros_like(mask)
     for group in groups:
-        windows += _cover(painted, claimed, group, size, resolution, context)
-    return windows
+        where = slice(group[1], group[3]), slice(group[0], group[2])
+        mine = (mask[where] > 0) & (owner[where] == 0)
+        if mine.any():
+            boxes.append(_square(group, size, resolution, context))
+            owner[where][mine] = len(boxes)
+    return boxes, owner
 
 
-def _cover(
-    painted: np.ndarray, claimed: np.ndarray, region: Box, size: tuple[int, int], resolution: int, context: float
-) -> list[Window]:
-    """The square of one region, its mask without pixels that an earlier window repaints."""
-    box = _square(region, size, resolution, context)
-    mine = np.zeros_like(painted)
-    left, top, right, bottom = region
-    mine[top:bottom, left:right] = painted[top:bottom, left:right] & ~claimed[top:bottom, left:right]
-    if not mine.any():
-        return []
-    claimed |= mine
-    return [Window(box, Image.fromarray(_crop_array(mine.astype(np.uint8) * 255, box, 0)))]
-
-
-def _crop_array(array: np.ndarray, box: Box, outside: int | None) -> np.ndarray:
-    """Cut a box; what lies outside the picture is `outside`, or the nearest edge pixel for None."""
-    left, top, right, bottom = box
-    height, width = array.shape[:2]
-    inner = array[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
-    pads = [(max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0))] + [(0, 0)] * (
-        array.ndim - 2
-    )
-    if not any(a or b for a, b in pads):
-        return inner
-    return np.pad(inner, pads, mode="edge") if outside is None else np.pad(inner, pads, constant_values=outside)
+def _share(a: Box, b: Box, size: tuple[int, int], resolution: int, context: float) -> bool:
+    """Whether two regions share a square: where that needs no lower magnification than one of the two alone."""
+    joint = _union(a, b)
+    alone = [_square(each, size, resolution, context) for each in (a, b)]
+    extent = max(joint[2] - joint[0], joint[3] - joint[1])
+    return extent <= max(box[2] - box[0] for box in alone) * 0.75 or _contains(alone[0], b)
 
 
 def crop(picture: Image.Image, box: Box, side: int) -> Image.Image:
     """The square `box` at side x side pixels; what sticks out of the picture repeats its edge."""
-    left, top, right, bottom = box
-    inner = (max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height))
+    inner, (left, top, right, bottom) = inside(box, picture.size)
     part = picture.crop(inner)
     if inner != box:
-        moved = (left - inner[0], top - inner[1], right - inner[0], bottom - inner[1])
-        part = Image.fromarray(_crop_array(np.asarray(part), moved, None))
+        array = np.asarray(part)
+        beyond = [(top, box[3] - box[1] - bottom), (left, box[2] - box[0] - right)] + [(0, 0)] * (array.ndim - 2)
+        part = Image.fromarray(np.pad(array, beyond, mode="edge"))
     return part if part.width == side else part.resize((side, side), Image.Resampling.LANCZOS)
 
 
-# outpainting
+# enlargement
 
 
 def outpaint_amounts(size: tuple[int, int], ratio: float, anchor: tuple[float, float] = (0.5, 0.5)) -> Box:
@@ -225,46 +116,71 @@ def outpaint_amounts(size: tuple[int, int], ratio: float, anchor: tuple[float, f
     return left, top, across - left, down - top
 
 
-def outpaint_canvas(
-    picture: Image.Image, left: int, top: int, right: int, bottom: int
-) -> tuple[Image.Image, Image.Image]:
-    """The enlarged picture, its edge repeated outwards, and the mask of the new area."""
-    array = np.asarray(picture.convert("RGB"))
-    canvas = np.pad(array, ((top, bottom), (left, right), (0, 0)), mode="edge")
-    mask = np.full(canvas.shape[:2], 255, dtype=np.uint8)
-    mask[top : top + picture.height, left : left + picture.width] = 0
-    return Image.fromarray(canvas), Image.fromarray(mask)
+def enlarged(picture: Image.Image, amounts: Box) -> Image.Image:
+    """The picture with `amounts` added at (left, top, right, bottom), its edge repeated outwards."""
+    left, top, right, bottom = amounts
+    return Image.fromarray(np.pad(np.asarray(picture), ((top, bottom), (left, right), (0, 0)), mode="edge"))
 
 
-def plan_outpaint(
-    size: tuple[int, int], left: int, top: int, right: int, bottom: int, resolution: int, overlap: float = 0.5
-) -> tuple[tuple[int, int], list[Window]]:
-    """Overlapping square windows over the new area, ordered so that each sees the most known content.
-
-    Every new pixel belongs to exactly one window; a window sees at least about `overlap` of known content where
-    the picture allows. Returns the new size and the windows.
-    """
+def outpaint_windows(
+    size: tuple[int, int], amounts: Box, resolution: int, overlap: float = 0.5
+) -> tuple[list[Box], np.ndarray]:
+    """Overlapping squares over the new area around a picture of `size`, ordered so that each sees the most known
+    content; each sees at least about `overlap` of it where the picture allows. Returns them and who draws each
+    pixel, as `painted_windows` does. ValueError for more than 100."""
+    left, top, right, bottom = amounts
     width, height = size[0] + left + right, size[1] + top + bottom
-    missing = np.ones((height, width), dtype=bool)
-    missing[top : top + size[1], left : left + size[0]] = False
     side = max(min(size), min(resolution, min(width, height)))
     side = min(side, min(width, height))
     stride = max(1, round(side * (1 - overlap)))
     xs = _stops(left % stride if left else 0, width - side, stride)
     ys = _stops(top % stride if top else 0, height - side, stride)
-    waiting = [(x, y) for y in ys for x in xs]
-    windows: list[Window] = []
+    known = (left, top, left + size[0], top + size[1])
+    places = [
+        (x, y) for y in ys for x in xs
+        if len(xs) * len(ys) > 40 * MOST_WINDOWS or not _contains(known, (x, y, x + side, y + side))
+    ]  # fmt: skip
+    if len(places) > MOST_WINDOWS:
+        many = f"{len(places)} passes of the model, at most {MOST_WINDOWS} are drawn at once"
+        raise ValueError(f"an enlargement by so much of so small a picture takes {many}: go in steps")
+    boxes = []
+    for x, y in _by_known_content(places, side, known, (width, height)):
+        boxes.append((x, y, x + side, y + side))
+    owner = np.zeros((height, width), dtype=np.uint8)
+    owner[top : top + size[1], left : left + size[0]] = 255
+    for n, (x, y, _, _) in enumerate(boxes, 1):
+        view = owner[y : y + side, x : x + side]
+        view[view == 0] = n
+    owner[top : top + size[1], left : left + size[0]] = 0
+    return boxes, owner
+
+
+def _by_known_content(
+    places: list[tuple[int, int]], side: int, known: Box, size: tuple[int, int]
+) -> list[tuple[int, int]]:
+    """The places in the order in which the least is missing in each, those with nothing missing left out. Areas are
+    counted on the grid of all edges, so that the picture's size does not matter."""
+    edges = [
+        np.unique([0, size[axis], known[axis], known[axis + 2], *(p[axis] for p in places), *(p[axis] + side for p in places)])
+        for axis in (0, 1)
+    ]
+    area = np.outer(np.diff(edges[1]), np.diff(edges[0])).astype(np.int64)
+
+    def cells(x: int, y: int, right: int, bottom: int) -> tuple[slice, slice]:
+        (a, b), (c, d) = np.searchsorted(edges[1], (y, bottom)), np.searchsorted(edges[0], (x, right))
+        return slice(a, b), slice(c, d)
+
+    area[cells(*known)] = 0
+    waiting, order = [*places], []
     while waiting:
-        needs = {(x, y): int(missing[y : y + side, x : x + side].sum()) for x, y in waiting}
+        needs = {place: int(area[cells(*place, place[0] + side, place[1] + side)].sum()) for place in waiting}
         waiting = [place for place in waiting if needs[place]]
-        if not waiting:
-            break
-        x, y = min(waiting, key=lambda place: (needs[place], place[1], place[0]))
-        area = missing[y : y + side, x : x + side]
-        windows.append(Window((x, y, x + side, y + side), Image.fromarray(area.astype(np.uint8) * 255)))
-        area[:] = False
-        waiting.remove((x, y))
-    return (width, height), windows
+        if waiting:
+            x, y = min(waiting, key=lambda place: (needs[place], place[1], place[0]))
+            area[cells(x, y, x + side, y + side)] = 0
+            order.append((x, y))
+            waiting.remove((x, y))
+    return order
 
 
 def _stops(first: int, last: int, stride: int) -> list[int]:

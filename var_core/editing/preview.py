@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..model.tokenizer import Tokenizer
+from ..request import Box
 
 PREVIEW_SIDE = 512  # long side of preview pictures, pixels
 _PIXELS_A_CELL = 2  # of the linear fit
@@ -106,16 +107,15 @@ class View:
     alpha the patches are the whole picture."""
 
     bases: list[Image.Image]
-    box: tuple[int, int, int, int]
+    box: Box
     alpha: Image.Image | None
 
     @classmethod
-    def of(cls, pictures: list[Image.Image], box: tuple[int, int, int, int] | None, alpha: Image.Image | None) -> View:
+    def of(cls, bases: list[Image.Image], width: int, box: Box | None, alpha: Image.Image | None) -> View:
+        """bases: the small copies, of pictures `width` pixels wide; box and alpha in the pictures' own pixels."""
         if box is None or alpha is None:
-            return cls(pictures, (0, 0, 0, 0), None)
-        first = small(pictures[0])
-        bases = [first if picture is pictures[0] else small(picture) for picture in pictures]
-        scale = first.width / pictures[0].width
+            return cls(bases, (0, 0, 0, 0), None)
+        scale = bases[0].width / width
         left, top, right, bottom = (round(edge * scale) for edge in box)
         right, bottom = max(right, left + 1), max(bottom, top + 1)
         return cls(bases, (left, top, right, bottom), alpha.resize((right - left, bottom - top), Image.Resampling.BOX))

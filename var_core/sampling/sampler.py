@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..model.tokenizer import Tokenizer
-from ..model.transformer import Conditioning, KVCache, Transformer
-from .graphs import Buffers, StepGraphs
+from ..model.transformer import KVCache, Transformer
+from .graphs import StepGraphs
+from .known import Evidence, Known
 from .prefixes import Prefixes, fill
-
-Method = Literal["evidence", "requantize", "tokens"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,28 +40,6 @@ class SampleOptions:
 
 
 @dataclass(frozen=True)
-class Known:
-    """The edit, in token space.
-
-    `tokens` per scale (b or 1, l): the source's own residual chain. `keep` per scale (l,) bool, True where the
-    source is kept. `features` (b or 1, c, h, w): the source's features, for every method but "tokens".
-    `fraction` (h, w) in [0, 1]: known share of each finest cell, for "evidence".
-
-    Methods: "tokens" takes the source's tokens (the paper's zero-shot editing); "requantize" takes, at kept
-    cells, the code nearest to what the running canvas still lacks; "evidence" does that at fully known cells
-    and draws partly known ones from the model's logits minus `evidence` * w * squared distance, where w counts
-    the known finest cells, at most one, and distances are in units of the codebook's variance.
-    """
-
-    tokens: list[Tensor]
-    keep: list[Tensor]
-    method: Method = "tokens"
-    features: Tensor | None = None
-    fraction: Tensor | None = None
-    evidence: float = 10.0
-
-
-@dataclass(frozen=True)
 class ScaleStep:
     """One scale done. `drawn` (l,) marks the positions the model drew; `proposal` (b, l) are the drawn tokens
     before known ones replaced them and `logits` (b, drawn, v) what they were drawn from, after guidance."""
@@ -71,55 +47,33 @@ class ScaleStep:
     k: int
     side: int
     tokens: Tensor  # (b, l)
+    codes: Tensor  # (b, l, c); with smooth codes the tokens alone do not say the canvas
     canvas: Tensor  # (b, c, h, w) float32
     drawn: Tensor  # (l,) bool
     proposal: Tensor | None = None
     logits: Tensor | None = None
-    mixed: bool = False  # smooth codes: the tokens alone do not say the canvas
     log_likelihood: Tensor | None = None  # (b,) of the drawn tokens under the guided model
 
 
 def filter_logits(logits: Tensor, top_k: int, top_p: float) -> Tensor:
-    """(..., v) -> the same with -inf where the reference's top-k / top-p filter removes a token.
+    """(..., v) -> the same with -inf where a token may not be drawn, by the reference's top-k / top-p filter.
 
     Top-k keeps logits >= the k-th largest; top-p removes from the lowest up while the cumulative
     probability is <= 1 - top_p, never the best.
     """
     if 0 < top_k < logits.shape[-1]:
-        least = logits.topk(top_k, dim=-1).values[..., -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
+        best = logits.topk(top_k, dim=-1).values  # descending
+        logits = logits.masked_fill(logits < best[..., -1:], -torch.inf)
+    elif 0 < top_p < 1:
+        best = logits.sort(dim=-1, descending=True).values
     if 0 < top_p < 1:
-        ordered, order = logits.sort(dim=-1, descending=False)
-        remove = ordered.softmax(dim=-1).cumsum(dim=-1) <= 1 - top_p
-        remove[..., -1] = False
-        logits = logits.masked_fill(remove.scatter(-1, order, remove), -torch.inf)
+        from_below = best.softmax(dim=-1).flip(-1).cumsum(dim=-1).flip(-1)
+        kept = (from_below > 1 - top_p).sum(dim=-1, keepdim=True).clamp_min(1)
+        logits = logits.masked_fill(logits < best.gather(-1, kept - 1), -torch.inf)
     return logits
 
 
-def _draw(logits: Tensor, top_k: int, top_p: float, noise: Tensor | None) -> Tensor:
-    """(b, l, v) logits and exponential noise -> (b, l) tokens, as `filter_logits` then a categorical draw; the
-    likeliest without noise.
-
-    Where top-k applies, only the k largest logits are ever sorted (ties at the k-th are cut to k).
-    """
-    v = logits.shape[-1]
-    if noise is None:
-        return logits.argmax(-1)
-    if not 0 < top_k < v:
-        kept = filter_logits(logits, 0, top_p)
-        return (kept.softmax(-1) / noise).argmax(-1)
-    values, index = logits.topk(top_k, dim=-1)  # descending
-    probability = values.softmax(-1)
-    if 0 < top_p < 1:
-        from_below = probability.flip(-1).cumsum(-1).flip(-1)
-        remove = from_below <= 1 - top_p
-        remove[..., 0] = False
-        probability = probability.masked_fill(remove, 0.0)
-    race = probability / noise.gather(-1, index)
-    return index.gather(-1, race.argmax(-1, keepdim=True))[..., 0]
-
-
-def _noise(seeds: Sequence[int], k: int, l: int, v: int, device: torch.device) -> Tensor:
+def exponential_noise(seeds: Sequence[int], k: int, l: int, v: int, device: torch.device) -> Tensor:
     """(b, l, v) exponential noise that depends on (seed, scale) alone, so that any later run that shares a
     seed and a prefix of scales continues identically."""
     rows = []
@@ -129,49 +83,11 @@ def _noise(seeds: Sequence[int], k: int, l: int, v: int, device: torch.device) -
     return torch.stack(rows)
 
 
-def _smooth_codes(logits: Tensor, noise: Tensor, ratio: float, codebook: Tensor) -> Tensor:
+def smooth_codes(logits: Tensor, noise: Tensor, ratio: float, codebook: Tensor) -> Tensor:
     """Gumbel-softmax mixture of codes (reference: more_smooth). (b, l, v) -> (b, l, c)."""
     temperature = max(0.27 * (1 - 0.95 * ratio), 0.005)
     gumbel = -noise.log()
     return ((logits * (1 + ratio) + gumbel) / temperature).softmax(-1) @ codebook
-
-
-class _Evidence:
-    """What the known pixels say about scale k, against the running canvas."""
-
-    def __init__(self, known: Known, tokenizer: Tokenizer) -> None:
-        if known.features is None:
-            raise ValueError(f'method "{known.method}" needs the features of the source')
-        self.known = known
-        self.tokenizer = tokenizer
-        self.features = known.features
-        h, w = known.features.shape[-2:]
-        fraction = known.fraction if known.method == "evidence" else None
-        self.fraction = torch.ones(h, w, device=self.features.device) if fraction is None else fraction
-        codes = tokenizer.codebook.weight.float()
-        self.variance = (codes - codes.mean(0)).square().sum(1).mean()
-
-    def at(self, canvas: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Known-part mean of what the canvas lacks (b, l, c), and the number of known finest cells (l,)."""
-        fraction = self.fraction[None, None]  # (1, 1, h, w)
-        share = self.tokenizer.shrink(fraction, k)  # (1, l, 1)
-        lack = self.tokenizer.shrink((self.features - canvas) * fraction, k) / share.clamp_min(1e-6)
-        cells = (self.fraction.shape[-1] / self.tokenizer.scales.sides[k]) ** 2
-        return lack, (share[0, :, 0] * cells).clamp_max(1.0)
-
-    def penalty(self, lack: Tensor, weight: Tensor) -> Tensor:
-        """(b, l, c), (l,) -> (b, l, v): what to subtract from the logits."""
-        codes = self.tokenizer.codebook.weight.float()
-        distance = torch.cdist(lack, codes[None]).square() / self.variance
-        return self.known.evidence * weight[None, :, None] * distance
-
-
-def _prefix_length(keeps: list[Tensor], start_scale: int) -> int:
-    """How many leading scales are known entirely."""
-    length = start_scale
-    while length < len(keeps) and bool(keeps[length].all()):
-        length += 1
-    return length
 
 
 @torch.inference_mode()
@@ -194,145 +110,133 @@ def sample(
     `start_scale` are taken whole from `known.tokens`; `stop_scale` ends after that many scales. `prefixes` remembers
     the work that known scales need, from one call to the next; `graphs` spares a GPU its launches.
     """
-    scales, b = transformer.scales, labels.shape[0]
-    stop = len(scales) if stop_scale is None else stop_scale
     if known is None and start_scale:
         raise ValueError("a start scale needs the known tokens of the scales before it")
-    if len(seeds) != b:
-        raise ValueError(f"{b} candidates need as many seeds, got {len(seeds)}")
-    guided = options.guidance != 0 and bool((labels != transformer.config.null_label).any())
-    rows = torch.cat((labels, torch.full_like(labels, transformer.config.null_label))) if guided else labels
-    lent = graphs.lend(len(rows)) if graphs is not None else None
+    if len(seeds) != labels.shape[0]:
+        raise ValueError(f"{labels.shape[0]} candidates need as many seeds, got {len(seeds)}")
+    stop = len(transformer.scales) if stop_scale is None else stop_scale
+    run = _Run(transformer, tokenizer, labels, options, seeds, known, graphs)
+    prefix = min(run.known_scales(start_scale), stop)
     try:
-        yield from _scales(
-            transformer, tokenizer, rows, b, options, seeds, known, start_scale, stop, prefixes or Prefixes(), lent
-        )
+        for k in range(prefix):
+            yield run.take(k)
+        if 0 < prefix < stop:
+            run.fill_cache(prefix, Prefixes() if prefixes is None else prefixes)
+        for k in range(prefix, stop):
+            yield run.draw(k)
     finally:
-        if graphs is not None and lent is not None:
-            graphs.take_back(len(rows), lent)
+        run.end()
 
 
-def _scales(
-    transformer: Transformer,
-    tokenizer: Tokenizer,
-    rows: Tensor,
-    b: int,
-    options: SampleOptions,
-    seeds: Sequence[int],
-    known: Known | None,
-    start_scale: int,
-    stop: int,
-    prefixes: Prefixes,
-    lent: Buffers | None,
-) -> Iterator[ScaleStep]:
-    """What `sample` yields. Nothing in the loop waits for the device: which cells are kept is read before it."""
-    scales, device, guided = transformer.scales, rows.device, len(rows) > b
-    conditioning = transformer.condition(rows)
-    cache = transformer.new_cache(len(rows)) if lent is None else lent.cache
-    conditioning = conditioning if lent is None else lent.hold(conditioning)
-    evidence = _Evidence(known, tokenizer) if known is not None and known.method != "tokens" else None
-    canvas = tokenizer.empty_canvas(b)
-    keeps = [
-        torch.zeros(length, dtype=torch.bool) if known is None else known.keep[k].cpu()
-        for k, length in enumerate(scales.lengths)
-    ]
+class _Run:
+    """One call of `sample`: what its scales share, and the canvas as it grows. Nothing in it waits for the device:
+    which cells are kept is read at its start."""
 
-    prefix = min(_prefix_length(keeps, start_scale), stop)
-    inputs: list[Tensor] = []
-    for k in range(prefix):
-        assert known is not None
-        tokens = known.tokens[k].expand(b, -1)
-        canvas = canvas + tokenizer.enlarge(tokenizer.codebook(tokens), k)
-        if k + 1 < len(scales):
-            inputs.append(tokenizer.shrink(canvas, k + 1))
-        yield ScaleStep(k, scales.sides[k], tokens, canvas, torch.zeros_like(tokens[0], dtype=torch.bool))
-    if 0 < prefix < stop:
-        assert known is not None
-        _start(transformer, known.tokens[:prefix], rows, conditioning, inputs, cache, prefixes, guided)
+    def __init__(
+        self, transformer: Transformer, tokenizer: Tokenizer, labels: Tensor, options: SampleOptions,
+        seeds: Sequence[int], known: Known | None, graphs: StepGraphs | None,
+    ) -> None:  # fmt: skip
+        self.transformer, self.tokenizer, self.options, self.seeds = transformer, tokenizer, options, seeds
+        self.known, self.graphs, self.scales, self.b = known, graphs, transformer.scales, labels.shape[0]
+        null = transformer.config.null_label
+        self.guided = options.guidance != 0 and bool((labels != null).any())
+        self.rows = torch.cat((labels, torch.full_like(labels, null))) if self.guided else labels
+        self.lent = graphs.lend(len(self.rows)) if graphs is not None else None
+        conditioning = transformer.condition(self.rows)
+        self.cache = transformer.new_cache(len(self.rows)) if self.lent is None else self.lent.cache
+        self.conditioning = conditioning if self.lent is None else self.lent.hold(conditioning)
+        self.evidence = Evidence(known, tokenizer) if known is not None and known.method != "tokens" else None
+        self.keeps = [
+            torch.zeros(length, dtype=torch.bool) if known is None else known.keep[k].cpu()
+            for k, length in enumerate(self.scales.lengths)
+        ]
+        self.canvas = tokenizer.empty_canvas(self.b)
+        self.inputs: list[Tensor] = []  # of scale 1 onwards: the shrunk canvas (b, l, c)
 
-    for k in range(prefix, stop):
-        hidden = _run(transformer, inputs[-1] if k else None, conditioning, cache, k, k, guided, lent)
-        drawn = torch.ones_like(keeps[k]) if options.everywhere else ~keeps[k]
-        where, kept = (mask.nonzero()[:, 0].to(device, non_blocking=True) for mask in (drawn, keeps[k]))
-        t = options.guidance * max(options.guidance_floor, scales.ratio(k)) if guided else 0.0
-        logits = _guided_logits(
-            transformer, hidden if len(where) == len(drawn) else hidden[:, where], conditioning, b, t
-        )
+    def end(self) -> None:
+        if self.graphs is not None and self.lent is not None:
+            self.graphs.take_back(len(self.rows), self.lent)
+
+    def known_scales(self, start: int) -> int:
+        """How many leading scales are known entirely, at least `start`."""
+        return next((k for k in range(start, len(self.keeps)) if not bool(self.keeps[k].all())), len(self.keeps))
+
+    def _grow(self, codes: Tensor, k: int) -> None:
+        self.canvas = self.canvas + self.tokenizer.enlarge(codes, k)
+        if k + 1 < len(self.scales):
+            self.inputs.append(self.tokenizer.shrink(self.canvas, k + 1))
+
+    def take(self, k: int) -> ScaleStep:
+        """A scale that is known entirely."""
+        assert self.known is not None
+        tokens, given = self.known.tokens[k].expand(self.b, -1), self.known.codes
+        codes = self.tokenizer.codebook(tokens) if given is None or k >= len(given) else given[k].expand(self.b, -1, -1)
+        self._grow(codes, k)
+        return ScaleStep(k, self.scales.sides[k], tokens, codes, self.canvas, torch.zeros_like(tokens[0], dtype=torch.bool))
+
+    def fill_cache(self, prefix: int, prefixes: Prefixes) -> None:
+        """Keys and values of the known scales, in one block-causal pass; one candidate's pass serves all, unless
+        their inputs differ (an edit of several pictures)."""
+        last = prefix - 1
+        earlier = torch.cat(self.inputs[:last], dim=1) if last else None
+        if earlier is not None and any(not torch.equal(row, earlier[0]) for row in earlier[1:]):
+            self._pass(earlier, self.cache, 0, last)
+            return
+
+        def compute() -> KVCache:
+            one = self.transformer.new_cache(len(self.rows) // self.b)
+            first = None if earlier is None else earlier[:1]
+            self._pass(first, one, 0, last, every=self.b)
+            return one
+
+        fill(self.cache, prefixes([] if earlier is None else [earlier[:1]], self.rows[:: self.b], compute), self.b)
+
+    def _pass(self, inputs: Tensor | None, cache: KVCache, first: int, last: int, every: int = 1) -> Tensor:
+        """The blocks over scales first..last; inputs (b, l, c) are shared by both guidance halves."""
+        conditioning = self.conditioning if every == 1 else self.conditioning.every(every)
+        if inputs is not None and self.guided:
+            inputs = inputs.repeat(2, 1, 1)
+        x = self.transformer.embed(inputs, conditioning, first, last)
+        if self.lent is not None and first == last:
+            return self.lent.step(x, first)
+        return self.transformer.step(x, conditioning, first, last, cache)
+
+    def _logits(self, hidden: Tensor, k: int) -> Tensor:
+        """(b or 2b, l, d) -> (b, l, v): (1 + t) * conditional - t * unconditional; one half where t is 0."""
+        t = self.options.guidance * max(self.options.guidance_floor, self.scales.ratio(k)) if self.guided else 0.0
+        if t == 0:
+            return self.transformer.logits(hidden[: self.b], self.conditioning.half(self.b))
+        logits = self.transformer.logits(hidden, self.conditioning)
+        return (1 + t) * logits[: self.b] - t * logits[self.b :]
+
+    def draw(self, k: int) -> ScaleStep:
+        """Predict a scale, draw where it is not known, and hold what is."""
+        options, keep, device = self.options, self.keeps[k], self.rows.device
+        hidden = self._pass(self.inputs[-1] if k else None, self.cache, k, k)
+        drawn = torch.ones_like(keep) if options.everywhere else ~keep
+        where, kept = (mask.nonzero()[:, 0].to(device, non_blocking=True) for mask in (drawn, keep))
+        logits = self._logits(hidden if len(where) == len(drawn) else hidden[:, where], k)
+        lack, judged = None, logits
+        if self.evidence is not None:
+            lack, weight = self.evidence.at(self.canvas, k)
+            judged = self.evidence.judge(logits, lack[:, where], weight[where])
         chance = options.top_k != 1 and (options.settle is None or k < options.settle)
-        noise = _noise(seeds, k, scales.lengths[k], logits.shape[-1], device)[:, where] if chance else None
-        lack = weight = None
-        judged = logits
-        if evidence is not None:
-            lack, weight = evidence.at(canvas, k)
-            if evidence.known.method == "evidence":
-                judged = logits - evidence.penalty(lack[:, where], weight[where])
-        proposal = _draw(judged, options.top_k, options.top_p, noise)
+        noise = None
+        if chance:
+            noise = exponential_noise(self.seeds, k, len(keep), logits.shape[-1], device)[:, where]
+            judged = filter_logits(judged, options.top_k, options.top_p)
+        proposal = (judged if noise is None else judged.softmax(-1) / noise).argmax(-1)
         likelihood = logits.log_softmax(-1).gather(-1, proposal[..., None]).sum((1, 2))
 
-        tokens = torch.zeros(b, scales.lengths[k], dtype=torch.long, device=device)
+        tokens = torch.zeros(self.b, len(keep), dtype=torch.long, device=device)
         tokens[:, where] = proposal
-        codes = tokenizer.codebook(tokens)
+        codes = self.tokenizer.codebook(tokens)
         if options.smooth and noise is not None:
-            filtered = filter_logits(judged, options.top_k, options.top_p)
-            codes[:, where] = _smooth_codes(filtered, noise, scales.ratio(k), tokenizer.codebook.weight)
-        if known is not None and len(kept):
-            held = tokenizer.nearest(lack[:, kept]) if lack is not None else known.tokens[k][:, kept].expand(b, -1)
+            codes[:, where] = smooth_codes(judged, noise, self.scales.ratio(k), self.tokenizer.codebook.weight)
+        if self.known is not None and len(kept):
+            source = self.known.tokens[k]
+            held = self.tokenizer.nearest(lack[:, kept]) if lack is not None else source[:, kept].expand(self.b, -1)
             tokens[:, kept] = held
-            codes[:, kept] = tokenizer.codebook(held)
-        canvas = canvas + tokenizer.enlarge(codes, k)
-        if k + 1 < len(scales):
-            inputs.append(tokenizer.shrink(canvas, k + 1))
-        yield ScaleStep(k, scales.sides[k], tokens, canvas, drawn, proposal, logits, options.smooth, likelihood)
-
-
-def _start(
-    transformer: Transformer,
-    tokens: list[Tensor],
-    rows: Tensor,
-    conditioning: Conditioning,
-    inputs: list[Tensor],
-    cache: KVCache,
-    prefixes: Prefixes,
-    guided: bool,
-) -> None:
-    """Fill the cache for scales whose tokens are all known, in one block-causal pass; one candidate's pass serves
-    all, unless their tokens differ (an edit of several pictures)."""
-    last, b = len(tokens) - 1, rows.shape[0] // (2 if guided else 1)
-    if any(part.shape[0] > 1 for part in tokens):
-        _run(transformer, torch.cat(inputs[:-1], dim=1) if last else None, conditioning, cache, 0, last, guided)
-        return
-
-    def compute() -> KVCache:
-        one = transformer.new_cache(rows.shape[0] // b)
-        earlier = torch.cat(inputs[:-1], dim=1)[:1] if last else None
-        _run(transformer, earlier, conditioning.every(b), one, 0, last, guided)
-        return one
-
-    fill(cache, prefixes([*tokens[:-1]], rows[::b], compute), b)
-
-
-def _run(
-    transformer: Transformer,
-    inputs: Tensor | None,
-    conditioning: Conditioning,
-    cache: KVCache,
-    first: int,
-    last: int,
-    guided: bool,
-    lent: Buffers | None = None,
-) -> Tensor:
-    """One pass of the blocks over scales first..last; inputs (b, l, c) are shared by both guidance halves."""
-    if inputs is not None and guided:
-        inputs = inputs.repeat(2, 1, 1)
-    x = transformer.embed(inputs, conditioning, first, last)
-    if lent is not None and first == last and cache is lent.cache:
-        return lent.step(x, first)
-    return transformer.step(x, conditioning, first, last, cache)
-
-
-def _guided_logits(transformer: Transformer, hidden: Tensor, conditioning, b: int, t: float) -> Tensor:
-    """(b or 2b, l, d) -> (b, l, v): (1 + t) * conditional - t * unconditional; one half where t is 0."""
-    if t == 0:
-        return transformer.logits(hidden[:b], conditioning.half(b))
-    logits = transformer.logits(hidden, conditioning)
-    return (1 + t) * logits[:b] - t * logits[b:]
+            codes[:, kept] = self.tokenizer.codebook(held)
+        self._grow(codes, k)
+        return ScaleStep(k, self.scales.sides[k], tokens, codes, self.canvas, drawn, proposal, logits, likelihood)

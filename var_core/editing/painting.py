@@ -1,0 +1,106 @@
+"""Finished windows pasted into the pictures, one picture a candidate: the same object serves a run and a replay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from ..request import Box, Pass, inside
+from . import geometry
+from .compositing import blend, match_surroundings
+from .plan import Plan
+from .preview import small
+
+
+class Painting:
+    """`picture` is shared by all candidates; each holds only what stands in `bounds`, where pixels may change.
+    `owner` (H, W) uint8: who repaints each pixel, as in `Plan`. With `match`, a patch's tones are matched to all
+    pixels that are not still to be drawn."""
+
+    def __init__(self, picture: Image.Image, bounds: Box, owner: np.ndarray, match: bool, candidates: int) -> None:
+        self.picture, self.bounds, self.owner, self.match = picture, bounds, owner, match
+        self.parts = [picture.crop(bounds)] * candidates
+
+    @classmethod
+    def of_plan(cls, plan: Plan, candidates: int) -> Painting:
+        """For a run. A plan without windows is painted over whole."""
+        whole = (0, 0, *plan.picture.size)
+        if plan.owner is None or plan.bounds is None:
+            return cls(plan.picture, whole, np.zeros((0, 0), np.uint8), False, candidates)
+        return cls(plan.picture, plan.bounds, plan.owner, plan.edit.color_match, candidates)
+
+    @classmethod
+    def of_passes(cls, picture: Image.Image, passes: Sequence[Pass], match: bool) -> Painting:
+        """For a replay: who repaints what is read from the windows' own masks."""
+        owner = np.zeros((picture.height, picture.width), dtype=np.uint8)
+        for number, done in enumerate(passes, 1):
+            if done.box is not None and done.alpha is not None:
+                inner, local = inside(done.box, picture.size)
+                view = owner[inner[1] : inner[3], inner[0] : inner[2]]
+                view[(np.asarray(done.alpha.crop(local)) == 255) & (view == 0)] = number
+        return cls(picture, (0, 0, *picture.size), owner, match, 1)
+
+    def crops(self, box: Box | None, side: int) -> list[Image.Image]:
+        """What stands in a window now, at side x side pixels: one picture a candidate, or one for all while they are
+        the same."""
+        many = range(1 if self.alike else len(self.parts))
+        return [geometry.crop(self._near(i, box), *self._moved(box, side)) for i in many]
+
+    def add(self, number: int, box: Box | None, alpha: Image.Image | None, patches: list[Image.Image]) -> None:
+        """Paste window `number` (from 0): RGB patches of the model's size, one a candidate. `alpha` is the window's
+        composite mask; without a box the patches are the pictures."""
+        if box is None or alpha is None:
+            self.parts = patches
+            return
+        left, top, right, bottom = inside(box, self.picture.size)[0]
+        waiting = Image.fromarray((self.owner[top:bottom, left:right] > number) * np.uint8(255))
+        parts = []
+        for i, patch in enumerate(patches):
+            if self.match:
+                place = self._moved(box, patch.width)
+                still = geometry.crop(waiting, *place)
+                patch = match_surroundings(patch, geometry.crop(self._near(i, box), *place), still)
+            parts.append(self._pasted(self.parts[i], box, alpha, patch.resize(alpha.size, Image.Resampling.LANCZOS)))
+        self.parts = parts
+
+    def _pasted(self, part: Image.Image, box: Box, alpha: Image.Image, patch: Image.Image) -> Image.Image:
+        """A copy of one candidate's part with a patch, the size of its box, blended in."""
+        x, y = self.bounds[:2]
+        inner, local = inside((box[0] - x, box[1] - y, box[2] - x, box[3] - y), part.size)
+        out = part.copy()
+        out.paste(blend(part.crop(inner), patch.crop(local), alpha.crop(local)), inner[:2])
+        return out
+
+    def _near(self, index: int, box: Box | None) -> Image.Image:
+        """The part of a candidate's picture that lies in a box (`_moved` says where the box is in it)."""
+        if box is None:
+            return self.parts[index]
+        inner = inside(box, self.picture.size)[0]
+        near = self.picture.crop(inner)
+        x, y = self.bounds[:2]
+        near.paste(self.parts[index], (x - inner[0], y - inner[1]))
+        return near
+
+    def _moved(self, box: Box | None, side: int) -> tuple[Box, int]:
+        if box is None:
+            return (0, 0, *self.parts[0].size), side
+        x, y = inside(box, self.picture.size)[0][:2]
+        return (box[0] - x, box[1] - y, box[2] - x, box[3] - y), side
+
+    def whole(self, index: int) -> Image.Image:
+        """One candidate's picture."""
+        if self.parts[index].size == self.picture.size:
+            return self.parts[index]
+        picture = self.picture.copy()
+        picture.paste(self.parts[index], self.bounds[:2])
+        return picture
+
+    def small(self) -> list[Image.Image]:
+        """Small copies of the candidates' pictures, or one for all while they are the same."""
+        return [small(self.whole(index)) for index in range(1 if self.alike else len(self.parts))]
+
+    @property
+    def alike(self) -> bool:
+        return all(part is self.parts[0] for part in self.parts)

@@ -1,0 +1,168 @@
+"""What an edit comes down to: the picture that is worked on, the squares of it that go through the model, and what is
+known of each. The one place that looks at the mask; the sampler, the overlay, the painting and the recipe ask here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from ..request import Box, Edit
+from . import compositing, geometry
+
+if TYPE_CHECKING:
+    from .start import Start
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What is known of one window, on the model's grids: `hole` "L" at the model's resolution, 255 wherever a pixel
+    is repainted; `fraction` (h, w) float32 in [0, 1], the known share of each finest cell; `keep` per scale
+    (side, side) bool, True where what is known is kept."""
+
+    hole: Image.Image
+    fraction: np.ndarray
+    keep: list[np.ndarray]
+
+
+@dataclass(eq=False)
+class Plan:
+    """Made by `plan_edit`. `boxes` are the windows in order; [None]: the picture is the model's own square.
+    `owner` (H, W) uint8 says who repaints each pixel of `picture`: 0 nobody, n window n, counted from 1.
+    `started` is what the first window's run begins with, once it is known."""
+
+    edit: Edit
+    picture: Image.Image
+    boxes: list[Box | None]
+    owner: np.ndarray | None
+    sides: tuple[int, ...]
+    resolution: int
+    feather: int = 0
+    notices: tuple[str, ...] = ()
+    started: Start | None = None
+    _shares: dict[int, Shares] = field(default_factory=dict)
+
+    def mask(self, number: int) -> Image.Image:
+        """What window `number` (from 0) repaints: "L" of its box's size, 255 there."""
+        box = self.boxes[number]
+        if box is None or self.owner is None:
+            return Image.new("L", (self.resolution, self.resolution), 255)
+        return Image.fromarray(cut(self.owner, box, lambda part: part == number + 1))
+
+    def alpha(self, number: int) -> Image.Image | None:
+        """The composite mask of a window, its box's size: 255 on what it repaints, fading outside."""
+        if self.boxes[number] is None:
+            return None
+        return compositing.composite_alpha(self.mask(number), self.feather)
+
+    def shares(self, number: int) -> Shares:
+        """What is known of a window."""
+        if number not in self._shares:
+            mask, side = self.mask(number), self.resolution
+            small = np.asarray(mask.resize((side, side), Image.Resampling.BOX))
+            if mask.width > side:  # a dot in a large window must not vanish by rounding
+                small = np.maximum(small, _touched(np.asarray(mask), side))
+            hole = Image.fromarray((small > 0).astype(np.uint8) * 255)
+            fraction = known_fraction(small, self.sides[-1])
+            official = self.edit.method == "official"
+            keep = official_keep((fraction > 0.5).astype(np.float32), self.sides) if official else None
+            self._shares[number] = Shares(hole, fraction, keep or keep_maps(fraction, self.sides))
+        return self._shares[number]
+
+    def redrawn(self, number: int, start: int | None = None) -> list[np.ndarray]:
+        """Which tokens a window's run draws: per scale (side, side) bool. Scales before `start` (default: the edit's
+        start scale) are taken as they are."""
+        start = self.edit.start_scale if start is None else start
+        keep = self.shares(number).keep
+        return [np.zeros_like(part) if k < start else ~part for k, part in enumerate(keep)]
+
+    @property
+    def bounds(self) -> Box | None:
+        """Where pixels may change: the painted part and its fade. None: everywhere."""
+        if self.owner is None:
+            return None
+        x, y, w, h = cv2.boundingRect(self.owner)
+        f = self.feather
+        return max(x - f, 0), max(y - f, 0), min(x + w + f, self.picture.width), min(y + h + f, self.picture.height)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held beyond the edit's own picture and mask."""
+        own = 0 if self.picture is self.edit.image else 3 * self.picture.width * self.picture.height
+        return own + (0 if self.owner is None else self.owner.nbytes)
+
+
+def plan_edit(edit: Edit, sides: tuple[int, ...], resolution: int) -> Plan:
+    """The plan for a model of these scales and pixels. ValueError for what takes too many windows."""
+    if edit.start_scale >= len(sides):
+        raise ValueError(f"the start scale must be below {len(sides)}, got {edit.start_scale}")
+    if edit.task == "generate":
+        blank = Image.new("RGB", (resolution, resolution))
+        return Plan(edit, blank, [None], None, sides, resolution)
+    picture = edit.image
+    assert picture is not None
+    if edit.task == "vary":
+        side = min(picture.size)
+        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        square = geometry.crop(picture, (left, top, left + side, top + side), resolution)
+        notices = () if picture.width == picture.height else ("The picture was cropped to its centre square.",)
+        return Plan(edit, square, [None], None, sides, resolution, notices=notices)
+    if edit.task == "outpaint":
+        boxes, owner = geometry.outpaint_windows(picture.size, edit.outpaint, resolution)
+        picture = geometry.enlarged(picture, edit.outpaint)
+    else:
+        assert edit.mask is not None
+        boxes, owner = geometry.painted_windows(np.asarray(edit.mask), resolution, edit.context)
+    feather = compositing.usual_feather(owner) if edit.feather is None else edit.feather
+    return Plan(edit, picture, [*boxes], owner, sides, resolution, feather)
+
+
+def cut(owner: np.ndarray, box: Box, where) -> np.ndarray:
+    """255 where `where(part of owner)` holds, in the square `box`; 0 elsewhere and outside the picture."""
+    height, width = owner.shape
+    left, top, right, bottom = box
+    out = np.zeros((bottom - top, right - left), dtype=np.uint8)
+    x, y = max(left, 0), max(top, 0)
+    part = where(owner[y : min(bottom, height), x : min(right, width)])
+    out[y - top : y - top + part.shape[0], x - left : x - left + part.shape[1]] = part * np.uint8(255)
+    return out
+
+
+def _touched(mask: np.ndarray, side: int) -> np.ndarray:
+    """(side, side) uint8: 1 where any pixel of a larger square mask is painted."""
+    starts = np.arange(side) * mask.shape[0] // side
+    rows = np.bitwise_or.reduceat(mask, starts, axis=0)
+    return (np.bitwise_or.reduceat(rows, starts, axis=1) > 0).astype(np.uint8)
+
+
+def known_fraction(mask: np.ndarray, side: int) -> np.ndarray:
+    """Known share of each cell of a side x side grid, float32 in [0, 1], area average of a uint8 mask."""
+    known = torch.from_numpy(255.0 - mask.astype(np.float32)) / 255
+    return F.interpolate(known[None, None], size=(side, side), mode="area")[0, 0].numpy()
+
+
+def official_keep(keep_mask: np.ndarray, sides: tuple[int, ...]) -> list[np.ndarray]:
+    """The reference's rule: (h, w) of 0 and 1 -> per scale (side, side) bool, True = keep.
+
+    Bilinear shrink without antialiasing, then > 0.5; a scale of at most 3 tokens is kept whole.
+    """
+    mask = torch.from_numpy(np.asarray(keep_mask, dtype=np.float32))[None, None]
+    out = []
+    for side in sides:
+        if side * side <= 3:
+            out.append(np.ones((side, side), dtype=bool))
+            continue
+        out.append((F.interpolate(mask, size=(side, side), mode="bilinear", align_corners=False)[0, 0] > 0.5).numpy())
+    return out
+
+
+def keep_maps(fraction: np.ndarray, sides: tuple[int, ...]) -> list[np.ndarray]:
+    """Known shares of the finest cells (h, w) -> per scale (side, side) bool: True for fully known cells."""
+    share = torch.from_numpy(np.asarray(fraction, dtype=np.float32))[None, None]
+    shrunk = (F.interpolate(share, size=(side, side), mode="area")[0, 0] for side in sides)
+    return [(part >= 1 - 1e-6).numpy() for part in shrunk]

@@ -1,0 +1,67 @@
+"""What an edit knows, in token space, and what the known pixels say about each scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..model.tokenizer import Tokenizer
+
+Holding = Literal["evidence", "requantize", "tokens"]
+
+
+@dataclass(frozen=True)
+class Known:
+    """The edit, in token space.
+
+    `tokens` per scale (b or 1, l): the source's own residual chain. `keep` per scale (l,) bool, True where the
+    source is kept. `features` (b or 1, c, h, w): the source's features, for every method but "tokens".
+    `fraction` (h, w) in [0, 1]: known share of each finest cell, for "evidence". `codes` of the first scales (b or 1,
+    l, c), where codes were mixed and the tokens do not say them.
+
+    Methods: "tokens" takes the source's tokens (the paper's zero-shot editing); "requantize" takes, at kept
+    cells, the code nearest to what the running canvas still lacks; "evidence" does that at fully known cells
+    and draws partly known ones from the model's logits minus `evidence` * w * squared distance, where w counts
+    the known finest cells, at most one, and distances are in units of the codebook's variance.
+    """
+
+    tokens: list[Tensor]
+    keep: list[Tensor]
+    method: Holding = "tokens"
+    features: Tensor | None = None
+    fraction: Tensor | None = None
+    evidence: float = 10.0
+    codes: list[Tensor] | None = None
+
+
+class Evidence:
+    """What the known pixels say about a scale, against the running canvas."""
+
+    def __init__(self, known: Known, tokenizer: Tokenizer) -> None:
+        if known.features is None:
+            raise ValueError(f'method "{known.method}" needs the features of the source')
+        self.strength = known.evidence if known.method == "evidence" else 0.0
+        self.tokenizer, self.features = tokenizer, known.features
+        fraction = known.fraction if known.method == "evidence" else None
+        self.fraction = torch.ones(known.features.shape[-2:], device=self.features.device) if fraction is None else fraction
+        codes = tokenizer.codebook.weight.float()
+        self.variance = (codes - codes.mean(0)).square().sum(1).mean()
+
+    def at(self, canvas: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Known-part mean of what the canvas lacks (b, l, c), and the number of known finest cells, at most one (l,)."""
+        fraction = self.fraction[None, None]  # (1, 1, h, w)
+        share = self.tokenizer.shrink(fraction, k)  # (1, l, 1)
+        lack = self.tokenizer.shrink((self.features - canvas) * fraction, k) / share.clamp_min(1e-6)
+        cells = (self.fraction.shape[-1] / self.tokenizer.scales.sides[k]) ** 2
+        return lack, (share[0, :, 0] * cells).clamp_max(1.0)
+
+    def judge(self, logits: Tensor, lack: Tensor, weight: Tensor) -> Tensor:
+        """(b, l, v) logits, lack (b, l, c), weight (l,) -> the logits less what speaks against each code."""
+        if not self.strength:
+            return logits
+        codes = self.tokenizer.codebook.weight.float()
+        distance = torch.cdist(lack, codes[None]).square() / self.variance
+        return logits - self.strength * weight[None, :, None] * distance
