@@ -8,11 +8,12 @@ from .editing.geometry import outpaint_amounts
 from .engine import Engine
 from .files.images import Upload, open_image, open_mask, save_png
 from .model.registry import MODELS, ModelInfo, find_model
-from .request import EditRequest, Frame, Result
+from .request import Chance, Edit, Frame, Result
 
 __all__ = [
     "MODELS",
-    "EditRequest",
+    "Chance",
+    "Edit",
     "Engine",
     "Frame",
     "ModelInfo",

@@ -20,15 +20,21 @@ from tqdm import tqdm
 
 from .editing.geometry import outpaint_amounts
 from .editing.preview import strip
-from .engine import EditRequest, Engine, Result
-from .files import recipe
-from .files.folders import each, own_device, own_share, pairs, pictures
+from .engine import Engine
+from .files import folders, recipe
 from .files.images import open_image, open_mask, save_png
-from .model.checkpoints import load_model, save_model
-from .model.official import load_official
-from .model.registry import MODELS, download, is_on_disk
+from .model.checkpoints import load_model, load_official, save_model
+from .model.registry import DEFAULT, MODELS, download, is_on_disk
+from .request import ANCHORS, CHANCE, EDIT, SETTINGS, Chance, Edit, Result
+from .settings import WITH_MASK, Setting, Task
 
-ANCHORS = {"center": (0.5, 0.5), "left": (0.0, 0.5), "right": (1.0, 0.5), "top": (0.5, 0.0), "bottom": (0.5, 1.0)}
+COMMANDS: dict[Task, str] = {
+    "generate": "a picture of a class, or of none",
+    "inpaint": "re-imagine the masked part",
+    "edit": "turn the masked part into a class",
+    "outpaint": "enlarge the picture",
+    "vary": "keep the first scales of a picture, re-imagine the rest",
+}
 
 
 def _ratio(text: str) -> float:
@@ -40,37 +46,39 @@ def _ratio(text: str) -> float:
     return value
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="garden-128", help="registered name or a .safetensors file")
+def _add_setting(parser: argparse.ArgumentParser, each: Setting) -> None:
+    """The option of one setting. Its value is read where the request is made, so that a refusal is one sentence."""
+    if each.kind is bool:
+        words = f"do not {each.help}" if each.default else each.help
+        parser.add_argument(each.flag, dest=each.name, action="store_const", const=not each.default, help=words)
+        return
+    shown = f" (default {each.default})" if each.default is not None else ""
+    choices = each.choices or None
+    parser.add_argument(each.flag, dest=each.name, choices=choices, type=str, help=(each.help + shown).replace("%", "%%"))
+
+
+def _add_task(parser: argparse.ArgumentParser, task: Task) -> None:
+    parser.add_argument("--model", default=DEFAULT, help="registered name or a .safetensors file")
     parser.add_argument(
         "--out", type=Path, default=Path("out.png"), help="output .png (or folder); more candidates get -1, -2, ..."
     )
-    parser.add_argument("--seed", type=int, help="repeats a result exactly (default: random, printed)")
     parser.add_argument("--label", help="class by name or number (default: no class)")
-    parser.add_argument("--candidates", type=int, default=1, help="how many results, 1 to 16")
-    parser.add_argument("--guidance", type=float, help="how strongly the class is followed (default: the model's)")
-    parser.add_argument("--top-k", type=int, help="draw among the k likeliest codes, 0 = all (default: the model's)")
-    parser.add_argument("--top-p", type=float, help="draw among the likeliest codes of this total probability, 0 = all")
-    parser.add_argument(
-        "--random-scales", type=int, help="scales left to chance before the likeliest codes (default: the model's)"
-    )
-    parser.add_argument("--smooth", action="store_true", help="mix codes (Gumbel) for smoother pictures")
+    for each in SETTINGS.values():
+        if task in each.tasks:
+            _add_setting(parser, each)
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU if there is one)")
     parser.add_argument("--strip", type=Path, help="also write the pictures of all scales, side by side, to this file")
     parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-
-
-def _add_edit(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", type=Path, help="PNG, JPEG or WebP, or a folder of them")
-    parser.add_argument(
-        "--method", choices=("evidence", "requantize", "official"), default="evidence", help="how known pixels are held"
-    )
-    parser.add_argument("--start-scale", type=int, default=0, help="scales before this one come from the picture")
-    parser.add_argument("--feather", type=int, help="fade outside the mask in pixels (default: by the region)")
-    parser.add_argument("--no-color-match", action="store_true", help="leave light and colour as they were drawn")
-    parser.add_argument("--no-guess", action="store_true", help="without a class, do not guess one from what is known")
+    if task == "generate":
+        return
+    parser.add_argument("image", type=Path, help="PNG, JPEG, WebP, AVIF or TIFF, or a folder of them")
     parser.add_argument("--again", action="store_true", help="folders: draw what is there already once more")
+    if task in WITH_MASK:
+        parser.add_argument("--mask", type=Path, required=True, help="white is repainted; a file or a folder")
+    if task == "outpaint":
+        parser.add_argument("--ratio", type=_ratio, help="target aspect ratio such as 16:9, instead of amounts")
+        parser.add_argument("--anchor", choices=ANCHORS, default="centre", help="where the picture sits with --ratio")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -78,27 +86,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m var_core", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    _add_common(commands.add_parser("generate", help="a picture of a class, or of none"))
-    for name, text in (("inpaint", "re-imagine the masked part"), ("edit", "turn the masked part into a class")):
-        command = commands.add_parser(name, help=text)
-        _add_common(command)
-        _add_edit(command)
-        command.add_argument("--mask", type=Path, required=True, help="white is repainted; a file or a folder")
-        command.add_argument(
-            "--context", type=float, default=2.0, help="side of the square around a region, in its sides"
-        )
-    outpaint = commands.add_parser("outpaint", help="enlarge the picture")
-    _add_common(outpaint)
-    _add_edit(outpaint)
-    for side in ("left", "top", "right", "bottom"):
-        outpaint.add_argument(f"--{side}", type=int, default=0, help=f"pixels to add at the {side}")
-    outpaint.add_argument("--ratio", type=_ratio, help="target aspect ratio such as 16:9, instead of amounts")
-    outpaint.add_argument(
-        "--anchor", choices=sorted(ANCHORS), default="center", help="where the picture sits with --ratio"
-    )
-    vary = commands.add_parser("vary", help="keep the first scales of a picture, re-imagine the rest")
-    _add_common(vary)
-    _add_edit(vary)
+    for task, text in COMMANDS.items():
+        _add_task(commands.add_parser(task, help=text), task)
     again = commands.add_parser("replay", help="draw a saved picture again from its recipe, without sampling")
     again.add_argument("image", type=Path, help="PNG written by this editor")
     again.add_argument("--model", default=None, help="default: the model that the recipe names")
@@ -116,35 +105,28 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _request(args: argparse.Namespace) -> EditRequest:
-    shared = ("seed", "label", "candidates", "guidance", "top_k", "top_p", "random_scales", "smooth")
-    common = {name: getattr(args, name) for name in shared}
-    if args.command == "generate":
-        return EditRequest(task="generate", **common)
-    upload = open_image(args.image)
-    for notice in upload.notices:
-        print(notice, file=sys.stderr)
-    common |= {
-        "image": upload.image,
-        "method": args.method,
-        "start_scale": args.start_scale,
-        "feather": args.feather,
-        "color_match": not args.no_color_match,
-        "guess": not args.no_guess,
-    }
-    if args.command in ("inpaint", "edit"):
-        if args.mask is None:
-            raise ValueError(
-                f"there is no mask of this name: call it {args.image.stem}.png or {args.image.stem}_mask.png"
-            )
-        mask = open_mask(args.mask, upload.image.size, upload.orientation)
-        common |= {"mask": mask, "context": args.context}
-    if args.command == "outpaint":
-        amounts = (args.left, args.top, args.right, args.bottom)
-        if args.ratio is not None:
+def _request(args: argparse.Namespace) -> tuple[Edit, Chance]:
+    """What the options ask for; settings that were not given keep their defaults."""
+    given = {}
+    for name, each in SETTINGS.items():
+        value = getattr(args, name, None)
+        if value is not None:
+            given[name] = each.parse(value) if isinstance(value, str) else value
+    fields: dict[str, Any] = {name: value for name, value in given.items() if name in EDIT}
+    if args.command != "generate":
+        upload = open_image(args.image)
+        for notice in upload.notices:
+            print(notice, file=sys.stderr)
+        fields["image"] = upload.image
+        if args.command in WITH_MASK:
+            if args.mask is None:
+                raise ValueError(f"there is no mask for {args.image.name}: give one of the same name")
+            fields["mask"] = open_mask(args.mask, upload.image.size, upload.orientation)
+        if args.command == "outpaint" and args.ratio is not None:
             amounts = outpaint_amounts(upload.image.size, args.ratio, ANCHORS[args.anchor])
-        common |= {"outpaint": amounts}
-    return EditRequest(task=args.command, **common)
+            fields |= dict(zip(("left", "top", "right", "bottom"), amounts, strict=True))
+    chance = Chance(**{name: value for name, value in given.items() if name in CHANCE})
+    return Edit(task=args.command, label=args.label, **fields), chance
 
 
 def _engine(name: str, device: str | None) -> Engine:
@@ -156,34 +138,28 @@ def _engine(name: str, device: str | None) -> Engine:
     return Engine.load(name, device)
 
 
-def _work(engine: Engine | None, args: argparse.Namespace) -> dict[str, Any]:
+def _work(engine: Engine, args: argparse.Namespace) -> dict[str, Any]:
     """One request: draw it with a progress bar, write its files, describe them."""
-    assert engine is not None
-    request = _request(args)
+    edit, chance = _request(args)
     result: Result | None = None
     with tqdm(unit="scale", disable=args.quiet, leave=False) as bar:
-        for frame in engine.run(request):
+        for frame in engine.run(edit, chance):
             bar.total = frame.scales * frame.windows
             bar.update()
             result = frame.result
     assert result is not None
-    files = []
-    for i in range(len(result.images)):
-        path = args.out if len(result.images) == 1 else args.out.with_stem(f"{args.out.stem}-{i + 1}")
+    many, files = len(result.patches), []
+    for i in range(many):
+        path = args.out if many == 1 else args.out.with_stem(f"{args.out.stem}-{i + 1}")
         engine.save(result, path, i)
         files.append(str(path))
     if args.strip is not None:
         save_png(strip(result.previews), args.strip)
         files.append(str(args.strip))
     return {
-        "command": args.command,
-        "model": engine.name,
-        "seed": result.seed,
-        "seconds": round(result.seconds, 3),
-        "size": list(result.images[0].size),
-        "files": files,
-        "notices": list(result.notices),
-    }
+        "command": args.command, "model": engine.name, "seed": result.seed, "seconds": round(result.seconds, 3),
+        "size": list(result.picture.size), "files": files, "notices": list(result.notices),
+    }  # fmt: skip
 
 
 def _jobs(args: argparse.Namespace) -> list[argparse.Namespace]:
@@ -199,13 +175,12 @@ def _jobs(args: argparse.Namespace) -> list[argparse.Namespace]:
     out = args.out if args.out.suffix.lower() != ".png" else args.out.with_suffix("")
     if out.resolve() == image.resolve():
         raise ValueError(f"{out} is the folder of the originals: choose another one with --out")
+    mask = getattr(args, "mask", None)
+    found = [(path, None) for path in folders.pictures(image)] if mask is None else folders.pairs(image, mask)
     jobs = []
-    masks = getattr(args, "mask", None)
-    for path, mask in pairs(image, masks) if masks is not None else [(path, None) for path in pictures(image)]:
-        if out.resolve() in path.resolve().parents:
-            continue  # results of before, in a folder inside this one
-        name = path.relative_to(image).with_suffix(".png")
-        jobs.append(argparse.Namespace(**{**vars(args), "image": path, "mask": mask, "out": out / name}))
+    for path, own in found:
+        target = (out / path.relative_to(image)).with_suffix(".png")
+        jobs.append(argparse.Namespace(**{**vars(args), "image": path, "mask": own, "out": target}))
     if not jobs:
         raise ValueError(f"there is no picture in {image}: PNG, JPEG, WebP, AVIF and TIFF are read")
     names = [job.out for job in jobs]
@@ -218,30 +193,32 @@ def _draw(args: argparse.Namespace) -> int:
     """Draw everything asked for. In a folder, a picture that fails is named and the others go on."""
     jobs = _jobs(args)
     if jobs[0] is args:
-        answer = _work(_engine(args.model, args.device), args)
-        print(json.dumps(answer) if args.json else _line(answer))
+        answer = _work(_engine(args.model, folders.own_device(args.device)), args)
+        _say(json.dumps(answer) if args.json else _line(answer))
         return 0
-    waiting = [job for job in own_share(jobs) if args.again or not _there(job)]
-    done, failed, skipped = [], [], len(own_share(jobs)) - len(waiting)
-    engine = _engine(args.model, own_device(args.device)) if waiting else None
-    for job, answer, error in each(waiting, lambda job: _work(engine, job)):
+    own = folders.own_share(jobs)
+    waiting = [job for job in own if args.again or not _there(job)]
+    done, failed = [], []
+    engine = _engine(args.model, folders.own_device(args.device)) if waiting else None
+    for job, answer, error in folders.each(waiting, lambda job: _work(engine, job)) if engine else ():
         if answer is None:
             failed.append({"image": str(job.image), "error": error})
-            print(f"error: {job.image}: {error}", file=sys.stderr)
+            _say(f"error: {job.image}: {error}", sys.stderr)
             continue
         done.append({"image": str(job.image), **answer})
         if not args.json:
-            print(_line(answer))
-    if skipped:
-        print(f"{skipped} of the results were there already: --again draws them anew", file=sys.stderr)
+            _say(_line(answer))
+    if skipped := len(own) - len(waiting):
+        _say(f"{skipped} of the results were there already: --again draws them anew", sys.stderr)
     if args.json:
-        print(json.dumps({"results": done, "failed": failed, "skipped": skipped}))
+        _say(json.dumps({"results": done, "failed": failed, "skipped": skipped}))
     return 1 if failed else 0
 
 
 def _there(job: argparse.Namespace) -> bool:
     """Whether a job of a folder was done before; of several candidates, the last one is written last."""
-    last = job.out if job.candidates == 1 else job.out.with_stem(f"{job.out.stem}-{job.candidates}")
+    many = CHANCE["candidates"].parse(job.candidates or "")
+    last = job.out if many == 1 else job.out.with_stem(f"{job.out.stem}-{many}")
     return last.exists()
 
 
@@ -249,29 +226,36 @@ def _line(answer: dict[str, Any]) -> str:
     return f"{', '.join(answer['files'])}  seed {answer['seed']}  {answer['seconds']:.1f} s"
 
 
+def _say(text: str, stream: Any = None) -> None:
+    """Print, with escapes for what the console's encoding does not have."""
+    stream = sys.stdout if stream is None else stream
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+
+
 def _models(args: argparse.Namespace) -> None:
     if args.action == "download":
         for path in download(args.name):
-            print(path)
+            _say(str(path))
     elif args.action == "convert":
         save_model(load_official(args.tokenizer, args.transformer, args.transformer.stem), args.out)
-        print(args.out)
+        _say(str(args.out))
     elif args.action == "verify":
         model = load_model(args.file)
         parameters = sum(p.numel() for part in (model.tokenizer, model.transformer) for p in part.parameters())
         resolution = model.tokenizer.config.resolution
         size = f"{parameters / 1e6:.1f} M parameters, {len(model.class_names)} classes, {resolution} px"
-        print(f"{model.name}: {size}, every entry fits")
+        _say(f"{model.name}: {size}, every entry fits")
     else:
         rows = [{**vars(info), "on_disk": is_on_disk(name)} for name, info in MODELS.items()]
         if getattr(args, "json", False):
-            print(json.dumps(rows))
+            _say(json.dumps(rows))
             return
-        print(f"{'name':12}{'pixels':>7}{'weights':>9}{'licence':>9}{'download':>11}  on disk")
+        _say(f"{'name':12}{'pixels':>7}{'weights':>9}{'licence':>9}{'download':>11}  on disk")
         for row in rows:
             size = "bundled" if not row["files"] else f"{row['size_mb'] / 1000:.1f} GB"
             line = f"{row['name']:12}{row['resolution']:>7}{row['parameters']:>9}{row['licence']:>9}{size:>11}"
-            print(f"{line}  {'yes' if row['on_disk'] else 'no'}")
+            _say(f"{line}  {'yes' if row['on_disk'] else 'no'}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -281,16 +265,16 @@ def main(arguments: list[str] | None = None) -> int:
             _models(args)
             return 0
         if args.command == "replay":
-            picture = _engine(args.model or recipe.read(args.image).model, args.device).replay(args.image)
-            save_png(picture, args.out)
-            print(args.out)
+            name = args.model or recipe.read(args.image).model
+            save_png(_engine(name, args.device).replay(args.image), args.out)
+            _say(str(args.out))
             return 0
         return _draw(args)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}", sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _say("interrupted", sys.stderr)
         return 130
 
 

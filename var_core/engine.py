@@ -5,9 +5,8 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +14,26 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .editing import compositing, geometry
-from .editing.jobs import fit_mask
+from .editing.painting import Painting
+from .editing.plan import Plan, plan_edit
 from .editing.preview import LinearDecoder, preview, small
-from .editing.start import Beginnings
+from .editing.start import Beginnings, Continued, Start
+from .editing.story import Story
 from .files import recipe
-from .files.images import save_png, to_pictures
+from .files.images import to_pictures
 from .model.checkpoints import Model
 from .model.memory import keep_freed_memory
 from .model.precision import Precision, best_dtype, describe, packs, prefers_channels_last
 from .model.registry import find_model, open_model
-from .request import EditRequest, Frame, Pass, Result
+from .request import MAX_DRAWN, Box, Chance, Edit, Frame, Pass, Result
 from .sampling.graphs import StepGraphs
 from .sampling.prefixes import Prefixes
-from .sampling.sampler import Known, SampleOptions, ScaleStep, sample
+from .sampling.sampler import SampleOptions, ScaleStep, sample
+from .settings import Task, find_class
 
 _EDIT_FLOOR = 0.5  # a class edit: guidance that only grows comes too late for shape and colour
+_NEXT_WINDOW, _NEXT_CANDIDATE = 104_729, 15_485_863  # between seeds
+Stepped = tuple[ScaleStep, Tensor]
 
 
 class Engine:
@@ -119,247 +122,223 @@ class Engine:
     def vocab_size(self) -> int:
         return self.transformer.config.vocab_size
 
-    @property
-    def defaults(self) -> SampleOptions:
-        """The model's own sampling options."""
-        return self.options(EditRequest())
-
     def label_index(self, label: int | str | None) -> int:
         """Class index of a name or number; None is the null class. ValueError names the nearest classes."""
-        if label is None:
-            return self.transformer.config.null_label
-        names = self.class_names
-        if isinstance(label, str):
-            lowered = [name.lower() for name in names]
-            if label.lower() in lowered:
-                return lowered.index(label.lower())
-            if not label.isdigit():
-                near = get_close_matches(label.lower(), lowered, n=3, cutoff=0.4)
-                hint = f": did you mean {', '.join(near)}?" if near else f", for example {', '.join(names[:3])}"
-                raise ValueError(f'{self.name} has no class "{label}"{hint}')
-            label = int(label)
-        if not 0 <= label < self.transformer.config.classes:
-            raise ValueError(
-                f"class {label} is out of range: {self.name} has classes 0 to {self.transformer.config.classes - 1}"
-            )
-        return label
+        null = self.transformer.config.null_label
+        return null if label is None else find_class(label, self.class_names, self.name)
 
-    def options(self, request: EditRequest) -> SampleOptions:
-        """The request's sampling options, with the model's own defaults for what it leaves open; a class edit pulls
-        harder and from the first scale on, against what surrounds it."""
+    def options(self, edit: Edit, chance: Chance, start: int | None = None) -> SampleOptions:
+        """The sampling options, with the model's own defaults for what the request leaves open; a class edit pulls
+        harder and from the first scale on, against what surrounds it. start: the first scale drawn."""
         own = self.model.card.get("sampling", {})
-        usual = own.get("edit_guidance" if request.task == "edit" else "guidance", own.get("guidance", 4.0))
-        count = self.random_scales(request)
+        guidance = own.get("edit_guidance" if edit.task == "edit" else "guidance", own.get("guidance", 4.0))
+        count = self.random_scales(edit, chance)
         return SampleOptions(
-            guidance=usual if request.guidance is None else request.guidance,
-            top_k=own.get("top_k", 900) if request.top_k is None else request.top_k,
-            top_p=own.get("top_p", 0.95) if request.top_p is None else request.top_p,
-            settle=None if count is None else request.start_scale + count,
-            smooth=request.smooth,
-            guidance_floor=_EDIT_FLOOR if request.task == "edit" else 0.0,
+            guidance=guidance if chance.guidance is None else chance.guidance,
+            top_k=own.get("top_k", 900) if chance.top_k is None else chance.top_k,
+            top_p=own.get("top_p", 0.95) if chance.top_p is None else chance.top_p,
+            settle=None if count is None else (edit.start_scale if start is None else start) + count,
+            smooth=chance.smooth,
+            guidance_floor=_EDIT_FLOOR if edit.task == "edit" else 0.0,
         )
 
-    def random_scales(self, request: EditRequest) -> int | None:
+    def defaults(self, task: Task) -> SampleOptions:
+        """The model's own options for a task."""
+        own = self.model.card.get("sampling", {})
+        guidance = own.get("edit_guidance" if task == "edit" else "guidance", own.get("guidance", 4.0))
+        return SampleOptions(guidance=guidance, top_k=own.get("top_k", 900), top_p=own.get("top_p", 0.95))
+
+    def random_scales(self, edit: Edit, chance: Chance) -> int | None:
         """How many scales are left to chance, from the first drawn one on; None for all. A model may have a number of
         its own where surroundings are continued; with nothing but a class, likeliest tokens repeat themselves."""
-        if request.random_scales is not None or request.task not in ("inpaint", "outpaint"):
-            return request.random_scales
+        if chance.random_scales is not None or edit.task not in ("inpaint", "outpaint"):
+            return chance.random_scales
         return self.model.card.get("sampling", {}).get("random_scales")
 
-    def changed(
-        self, size: tuple[int, int], mask: Image.Image, request: EditRequest
-    ) -> list[tuple[geometry.Window, list[np.ndarray]]]:
-        """Which tokens will be redrawn: per window, one (side, side) bool array per scale, True = redrawn."""
-        windows = geometry.plan_windows(fit_mask(mask, size), self.resolution, request.context)
-        out = []
-        for window in windows:
-            keep = self.beginnings.keep_maps(window.mask, request)
-            out.append((window, [~k if i >= request.start_scale else np.zeros_like(k) for i, k in enumerate(keep)]))
-        return out
+    # before a run
 
-    def prepare(self, request: EditRequest) -> bool:
+    def plan(self, edit: Edit) -> Plan:
+        """What the edit comes down to. Whoever wants to spare work keeps it and gives it to `run`: the engine keeps no
+        photo. ValueError for what takes too many windows."""
+        return plan_edit(edit, self.sides, self.resolution)
+
+    def prepare(self, plan: Plan) -> bool:
         """Encode now what `run` will need first, if the engine has nothing else to do; False where it was busy.
         It changes no result: the same pixels encoded again give the same numbers."""
-        if request.task in ("generate", "branch"):
-            return True
-        job = self.beginnings.plan(request)
-        ahead = job.windows[:1] if request.task == "outpaint" else job.windows  # later ones see earlier ones' pixels
-        for window in ahead:
+        painting = Painting.of_plan(plan, 1)
+        ahead = 1 if plan.edit.task == "outpaint" else len(plan.boxes)  # later ones see earlier ones' pixels
+        for number in range(ahead):
             if not self._lock.acquire(blocking=False):
                 return False
             try:
-                self.beginnings.start(request, job, window, None)
+                self.beginnings.start(plan, number, painting, None)
             finally:
                 self._lock.release()
         return True
 
-    def run(self, request: EditRequest) -> Iterator[Frame]:
+    def changed(self, plan: Plan) -> list[tuple[Box | None, list[np.ndarray]]]:
+        """Which tokens will be redrawn: per window, one (side, side) bool array per scale, True = redrawn."""
+        return [(box, plan.redrawn(number)) for number, box in enumerate(plan.boxes)]
+
+    # running
+
+    def run(self, edit: Edit, chance: Chance | None = None, plan: Plan | None = None) -> Iterator[Frame]:
         """Do the job, yielding a frame for every scale of every window. The same request gives the same bytes."""
+        chance = Chance() if chance is None else chance
+        return self._frames(self.plan(edit) if plan is None else plan, chance, self.options(edit, chance))
+
+    def branch(
+        self, base: Result, index: int, start_scale: int, chance: Chance | None = None, label: int | str | None = None
+    ) -> Iterator[Frame]:
+        """Keep the first scales of one candidate and draw the rest anew: only those are computed. What `chance` leaves
+        open is as it was in the base; with the base's own seed it becomes what the base became."""
+        self._check_base(base, index)
+        done = len(base.passes[0].tokens)
+        if not 0 <= start_scale <= min(done, len(self.sides) - 1):
+            raise ValueError(f"the start scale must be below {len(self.sides)} and at most {done}, got {start_scale}")
+        given, again = chance or Chance(), chance is not None and chance.seed == base.seed
+        names = ("guidance", "top_k", "top_p")
+        said = {name: getattr(given if getattr(given, name) is not None else base.chance, name) for name in names}
+        chance = replace(given, smooth=given.smooth or base.chance.smooth, **said)
+        edit = base.edit if label is None else replace(base.edit, label=label)
+        options = self.options(edit, chance, start_scale)
+        if again and given.random_scales is None:
+            options = replace(options, settle=base.settle)
+        continued = [Continued(part.of(index), start_scale) for part in base.passes]
+        return self._frames(self.plan(edit), chance, options, continued, base.first + index if again else 0)
+
+    def finish(self, base: Result, index: int) -> Iterator[Frame]:
+        """Go on with one candidate of a sketch: what the whole run would have made of it."""
+        self._check_base(base, index)
+        if base.chance.stop_scale is None:
+            raise ValueError("this result is finished already: branch from one of its scales instead")
+        chance = replace(base.chance, stop_scale=None, candidates=1)
+        options = replace(self.options(base.edit, chance), settle=base.settle)
+        continued = [Continued(part.of(index), base.chance.stop_scale) for part in base.passes]
+        return self._frames(self.plan(base.edit), chance, options, continued, base.first + index)
+
+    def _check_base(self, base: Result, index: int) -> None:
+        if base.model != self.name:
+            raise ValueError(f"this result was made with {base.model}, but {self.name} is loaded: load that model")
+        if not 0 <= index < len(base.patches):
+            raise ValueError(f"the result has {len(base.patches)} candidates, there is no number {index + 1}")
+
+    def _frames(
+        self, plan: Plan, chance: Chance, options: SampleOptions, continued: Sequence[Continued] = (), first: int = 0
+    ) -> Iterator[Frame]:
+        """The loop of every run. `continued` per window: what is kept of an earlier run; `first`: number of the first
+        candidate among those of its seed."""
+        self._check_size(plan, chance)
+        label = self.label_index(plan.edit.label)
+        return self._run(plan, chance, options, label, continued, first)
+
+    def _check_size(self, plan: Plan, chance: Chance) -> None:
+        stop, start = chance.stop_scale, plan.edit.start_scale
+        if stop is not None and not start < stop <= len(self.sides):
+            raise ValueError(f"a sketch must end after scale {start} and at most {len(self.sides)}, got {stop}")
+        if stop is not None and stop < len(self.sides) and len(plan.boxes) > 1:
+            raise ValueError(f"a sketch is of one part, this edit has {len(plan.boxes)}: draw it without sketching")
+        left, top, right, bottom = plan.bounds or (0, 0, 0, 0)
+        area = (right - left) * (bottom - top)
+        if area * chance.candidates > MAX_DRAWN and chance.candidates > 1:
+            many = max(1, MAX_DRAWN // area)
+            raise ValueError(f"so large a change can be drawn {many} times at once, got {chance.candidates} candidates")
+
+    def _run(
+        self, plan: Plan, chance: Chance, options: SampleOptions, label: int, continued: Sequence[Continued], first: int
+    ) -> Iterator[Frame]:
         began = time.perf_counter()
-        if request.start_scale >= len(self.sides):
-            raise ValueError(f"the start scale must be below {len(self.sides)}, got {request.start_scale}")
-        spec = request
-        base_tokens: list[list[Tensor]] | None = None
-        if request.task == "branch":
-            assert request.base is not None
-            spec, base_tokens = self._branch(request)
-        seed = secrets.randbelow(2**32) if request.seed is None else request.seed
-        label = self.label_index(spec.label)
-        own, base = self.options(spec), request.base
-        if base is not None and request.seed == base.seed and request.random_scales is None:
-            own = replace(own, settle=base.settle)  # what the base itself would have become
-        job = self.beginnings.plan(spec)
-        source = job.pictures[0] if job.alpha is not None else None
-        waiting: Image.Image | None = None
-        done: list[Pass] = []
-        timeline: list[Image.Image] = []
-        likelihood = np.zeros(request.candidates)
-        count = len(self.sides) if request.stop_scale is None else min(request.stop_scale, len(self.sides))
-        last_scale = count - 1
-        for number, window in enumerate(job.windows):
-            prefix = (
-                [t[request.base_index : request.base_index + 1] for t in base_tokens[number]] if base_tokens else None
-            )
+        chance = self._settled(plan.edit, chance, options)
+        painting = Painting.of_plan(plan, chance.candidates)
+        story = Story(plan, chance, options, first, self.name, str(self.precision))
+        for number in range(len(plan.boxes)):
             with self._lock:
-                start = self.beginnings.start(spec, job, window, prefix)
-            alpha, view = start.alpha, start.view
-            if start.label is not None:
-                named = self.class_names[start.label]
-                job.notices.append(f"Drawn as {named}, by the surroundings: or choose a class.")
+                start = self.beginnings.start(plan, number, painting, continued[number] if continued else None)
+            story.begin(start, self.class_names)
             drawn = label if start.label is None else start.label
-            first = seed + 104_729 * number
-            steps = self._steps(spec.start_scale, request.candidates, own, drawn, first, start.known, count)
-            tokens: list[Tensor] = []
-            while True:
-                with self._lock:
-                    step = next(steps, None)
-                    if step is None:
-                        break
-                    final = step.k == last_scale
-                    tokens.append(step.tokens.cpu())
-                    pixels = (
-                        self._final(tokens, step)
-                        if final
-                        else preview(self.tokenizer, step.canvas, step.k, self.linear)
-                    )
-                if step.log_likelihood is not None:
-                    likelihood += step.log_likelihood.float().cpu().numpy()
-                patches = to_pictures(pixels)
-                if final:
-                    if window is not None and alpha is not None:
-                        if waiting is None and spec.color_match and job.alpha is not None:
-                            waiting = compositing.opaque(job.alpha)
-                        pairs = zip(job.pictures, patches, strict=True)
-                        job.pictures[:] = [compositing.paste(*pair, window.box, alpha, waiting) for pair in pairs]
-                        if waiting is not None:
-                            waiting.paste(0, window.box[:2], compositing.opaque(alpha))
-                    mixed = step.canvas.cpu() if step.mixed else None
-                    done.append(Pass(tokens, mixed, window.box if window is not None else None, alpha))
-                shown = [small(p) for p in job.pictures] if final and window is not None else view.show(patches)
-                if number == len(job.windows) - 1:
-                    timeline.append(shown[0])
+            steps = self._steps(start, drawn, story, number)
+            while (step := self._locked(steps)) is not None:
+                patches = to_pictures(step[1])
+                if len(story.tokens) == story.scales:
+                    painting.add(number, plan.boxes[number], start.alpha, patches)
+                    story.end(number, start)
+                    shown = [small(painting.whole(i)) for i in range(chance.candidates)]
+                else:
+                    shown = start.view.show(patches)
                 seconds = time.perf_counter() - began
-                result = None
-                if final and number == len(job.windows) - 1:
-                    images = job.pictures if window is not None else patches
-                    result = Result(
-                        images=images,
-                        seed=seed,
-                        passes=done,
-                        source=source,
-                        alpha=job.alpha,
-                        notices=tuple(job.notices),
-                        request=replace(
-                            spec,
-                            seed=seed,
-                            guidance=own.guidance,
-                            top_k=own.top_k,
-                            top_p=own.top_p,
-                            random_scales=self.random_scales(spec),
-                        ),
-                        previews=timeline,
-                        seconds=seconds,
-                        likelihood=tuple(likelihood),
-                        settle=own.settle,
-                        seams=tuple(compositing.boundary_score(p, job.alpha) for p in images) if job.alpha else (),
-                    )
-                yield Frame(step.k + 1, count, number + 1, len(job.windows), shown, seconds, seed, result)
+                yield story.frame(number, shown, seconds, painting)
+
+    def _locked(self, steps: Iterator[Stepped]) -> Stepped | None:
+        """The next step, while nobody else computes; the lock is never held over a yield."""
+        with self._lock:
+            return next(steps, None)
+
+    def _settled(self, edit: Edit, chance: Chance, options: SampleOptions) -> Chance:
+        """Every automatic choice filled in."""
+        seed = secrets.randbelow(2**32) if chance.seed is None else chance.seed
+        scales = self.random_scales(edit, chance)
+        return replace(
+            chance, seed=seed, guidance=options.guidance, top_k=options.top_k, top_p=options.top_p, random_scales=scales
+        )
+
+    def _steps(self, start: Start, label: int, story: Story, number: int) -> Iterator[Stepped]:
+        """Each scale of one window, with its pixels (b, 3, H, W) in [-1, 1]: a preview, at last the picture."""
+        seed = story.seed + _NEXT_WINDOW * number
+        many = range(story.first, story.first + story.chance.candidates)
+        labels = torch.full((len(many),), label, dtype=torch.long, device=self.device)
+        for step in sample(
+            self.transformer, self.tokenizer, labels, story.options,
+            seeds=[seed + _NEXT_CANDIDATE * i for i in many], known=start.known, start_scale=start.scale,
+            stop_scale=story.scales, prefixes=self.prefixes, graphs=self.graphs,
+        ):  # fmt: skip
+            story.add(step)
+            last = step.k + 1 == story.scales
+            yield step, self._final(story, step) if last else preview(self.tokenizer, step.canvas, step.k, self.linear)
+
+    def _final(self, story: Story, step: ScaleStep) -> Tensor:
+        """The finished pixels, each candidate by itself and from what a recipe holds: the very path of `replay`,
+        since batches of another size round differently."""
+        whole = Pass(story.tokens, story.codes)
+        made = [self.redraw(whole.of(i)) for i in range(step.canvas.shape[0])]
+        self.linear.learn(step.canvas[:1], made[0])
+        return torch.cat(made)
+
+    @torch.inference_mode()
+    def redraw(self, done: Pass) -> Tensor:
+        """One candidate's tokens (or mixed codes) of every scale -> (1, 3, H, W) in [-1, 1]."""
+        parts = done.codes or [self.tokenizer.codebook(part.to(self.device)) for part in done.tokens]
+        canvas = self.tokenizer.empty_canvas(1)
+        for k, codes in enumerate(parts):
+            canvas = canvas + self.tokenizer.enlarge(codes.to(self.device), k)
+        return self.tokenizer.decode(canvas)
+
+    # files
 
     def save(self, result: Result, path: str | Path, index: int = 0) -> None:
-        """Write one picture as PNG: its pixels and, in a private chunk, how it was made."""
-        save_png(result.images[index], path, recipe.write(result, index, self.name).encode())
+        """Write one candidate as PNG, with how it was made."""
+        recipe.save(result, path, index)
 
     def replay(self, path: str | Path) -> Image.Image:
         """The picture of a saved PNG again, from its tokens, without sampling. ValueError if it has no recipe."""
         again = recipe.read(path)
         if again.model != self.name:
             raise ValueError(f"this picture was made with {again.model}, but {self.name} is loaded: load that model")
-        picture = again.picture
-        waiting = Image.new("L", picture.size) if again.settings["color_match"] else None
         for done in again.passes:
-            if waiting is not None and done.box is not None and done.alpha is not None:
-                waiting.paste(255, done.box[:2], compositing.opaque(done.alpha))
-        for done in again.passes:
+            self._check_pass(done)
+        match = again.settings.get("color_match") is not False
+        painting = Painting.of_passes(again.picture, again.passes, match)
+        for number, done in enumerate(again.passes):
             with self._lock:
-                patch = to_pictures(self.redraw(done.tokens, done.canvas))[0]
-            if done.box is None or done.alpha is None:
-                picture = patch
-            else:
-                picture = compositing.paste(picture, patch, done.box, done.alpha, waiting)
-                if waiting is not None:
-                    waiting.paste(0, done.box[:2], compositing.opaque(done.alpha))
-        return picture
+                patches = to_pictures(self.redraw(done))
+            painting.add(number, done.box, done.alpha, patches)
+        return painting.whole(0)
 
-    @torch.inference_mode()
-    def redraw(self, tokens: list[Tensor], canvas: Tensor | None) -> Tensor:
-        """Tokens (1, l) of every scale, or a stored canvas -> (1, 3, H, W) in [-1, 1]."""
-        if canvas is None:
-            canvas = self.tokenizer.canvases([t.to(self.device) for t in tokens])[-1]
-        return self.tokenizer.decode(canvas.to(self.device))
-
-    def _final(self, tokens: list[Tensor], step: ScaleStep) -> Tensor:
-        """The finished pixels, each candidate by itself and from its tokens: the very path of `replay`, since
-        batches of another size round differently."""
-        many = range(step.canvas.shape[0])
-        mixed = step.canvas if step.mixed else None
-        made = [self.redraw([t[i : i + 1] for t in tokens], None if mixed is None else mixed[i : i + 1]) for i in many]
-        self.linear.learn(step.canvas[:1], made[0])
-        return torch.cat(made)
-
-    def _branch(self, request: EditRequest) -> tuple[EditRequest, list[list[Tensor]]]:
-        """The base's own request with this one's start scale and what else it says, and the base's tokens."""
-        assert request.base is not None
-        base = request.base
-        if not 0 <= request.base_index < len(base.images):
-            raise ValueError(
-                f"the result has {len(base.images)} candidates, there is no number {request.base_index + 1}"
-            )
-        if any(len(tokens) < request.start_scale for tokens in base.tokens):
-            raise ValueError(f"the result ends at scale {len(base.tokens[0])}: branch from an earlier one")
-        spec = replace(
-            base.request,
-            start_scale=request.start_scale,
-            candidates=request.candidates,
-            stop_scale=request.stop_scale,
-            smooth=request.smooth,
-        )
-        said = {name: getattr(request, name) for name in ("label", "guidance", "top_k", "top_p", "random_scales")}
-        spec = replace(spec, **{name: value for name, value in said.items() if value is not None})
-        return spec, base.tokens
-
-    def _steps(
-        self, start: int, many: int, options: SampleOptions, label: int, seed: int, known: Known | None, count: int
-    ) -> Iterator[ScaleStep]:
-        labels = torch.full((many,), label, dtype=torch.long, device=self.device)
-        return sample(
-            self.transformer,
-            self.tokenizer,
-            labels,
-            options,
-            seeds=[seed + 15_485_863 * i for i in range(many)],
-            known=known,
-            start_scale=start if known is not None else 0,
-            stop_scale=count,
-            prefixes=self.prefixes,
-            graphs=self.graphs,
-        )
+    def _check_pass(self, done: Pass) -> None:
+        """ValueError unless tokens and codes of a file are this model's."""
+        lengths = [part.shape[1] for part in done.tokens]
+        if lengths != [*self.transformer.scales.lengths[: len(lengths)]]:
+            raise ValueError(f"the recipe has scales of {lengths} tokens, which are not those of {self.name}")
+        if max(int(part.max()) for part in done.tokens) >= self.vocab_size:
+            raise ValueError(f"the recipe has tokens beyond the {self.vocab_size} codes of {self.name}")
+        if done.codes is not None and any(part.shape[2] != self.tokenizer.config.code_dim for part in done.codes):
+            raise ValueError(f"the recipe has codes that are not those of {self.name}")

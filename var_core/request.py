@@ -3,7 +3,7 @@ result. Both requests check themselves once: ValueError with one sentence."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, cast
 
@@ -69,7 +69,9 @@ class Edit:
     )  # fmt: skip
     left: int = setting(0, int, low=0, high=16_384, tasks=("outpaint",), label="Left", help="pixels to add at the left")
     top: int = setting(0, int, low=0, high=16_384, tasks=("outpaint",), label="Top", help="pixels to add at the top")
-    right: int = setting(0, int, low=0, high=16_384, tasks=("outpaint",), label="Right", help="pixels to add at the right")
+    right: int = setting(
+        0, int, low=0, high=16_384, tasks=("outpaint",), label="Right", help="pixels to add at the right"
+    )
     bottom: int = setting(
         0, int, low=0, high=16_384, tasks=("outpaint",), label="Bottom", help="pixels to add at the bottom"
     )
@@ -191,11 +193,13 @@ class Pass:
 @dataclass(frozen=True, eq=False)
 class Result:
     """A finished job. `picture` is what was painted into, shared by all candidates; `patches` per candidate what
-    stands at `at` in it (the whole picture where nothing was given). `chance` has every automatic choice filled in;
-    `first` is the number of the first candidate among those of its seed, `settle` the scale from which the likeliest
-    tokens were taken. A branch keeps the edit of the job it branched from."""
+    stands at `at` in it (the whole picture where nothing was given). `precision` says what the numbers were computed
+    in. `chance` has every automatic choice filled in; `first` is the number of the first candidate among those of its
+    seed, `settle` the scale from which the likeliest tokens were taken. A branch keeps the edit of the job it
+    branched from."""
 
     model: str
+    precision: str
     edit: Edit
     chance: Chance
     picture: Image.Image

@@ -48,9 +48,8 @@ class Setting:
         if self.kind in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
             whole = float(value).is_integer() if abs(value) < 2**53 else isinstance(value, int)
             plain = self.kind(value) if self.kind is float or whole else None
-        if type(plain) is not self.kind or (self.choices and plain not in self.choices):
-            raise ValueError(f"{self.spoken} must be {self.range}, got {_short(value)}")
-        if self.kind in (int, float) and not self._within(plain):
+        good = type(plain) is self.kind and (not self.choices or plain in self.choices)
+        if not good or (isinstance(plain, int | float) and not self._within(plain)):
             raise ValueError(f"{self.spoken} must be {self.range}, got {_short(value)}")
         return plain
 
@@ -133,4 +132,6 @@ def readable(declared: Mapping[str, Setting], values: Any) -> dict[str, Any]:
     """Of a file's settings those that are declared and allowed, read; anything else is left out."""
     if not isinstance(values, dict):
         return {}
-    return {name: each.read(values[name]) for name, each in declared.items() if name in values and each.allows(values[name])}
+    return {
+        name: each.read(values[name]) for name, each in declared.items() if name in values and each.allows(values[name])
+    }

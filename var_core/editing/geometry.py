@@ -143,9 +143,8 @@ def outpaint_windows(
     if len(places) > MOST_WINDOWS:
         many = f"{len(places)} passes of the model, at most {MOST_WINDOWS} are drawn at once"
         raise ValueError(f"an enlargement by so much of so small a picture takes {many}: go in steps")
-    boxes = []
-    for x, y in _by_known_content(places, side, known, (width, height)):
-        boxes.append((x, y, x + side, y + side))
+    ordered = _by_known_content(places, side, known, (width, height))
+    boxes = [(x, y, x + side, y + side) for x, y in ordered]
     owner = np.zeros((height, width), dtype=np.uint8)
     owner[top : top + size[1], left : left + size[0]] = 255
     for n, (x, y, _, _) in enumerate(boxes, 1):
@@ -160,10 +159,10 @@ def _by_known_content(
 ) -> list[tuple[int, int]]:
     """The places in the order in which the least is missing in each, those with nothing missing left out. Areas are
     counted on the grid of all edges, so that the picture's size does not matter."""
-    edges = [
-        np.unique([0, size[axis], known[axis], known[axis + 2], *(p[axis] for p in places), *(p[axis] + side for p in places)])
-        for axis in (0, 1)
-    ]
+    edges = []
+    for axis in (0, 1):
+        starts = [place[axis] for place in places]
+        edges.append(np.unique([0, size[axis], known[axis], known[axis + 2], *starts, *(at + side for at in starts)]))
     area = np.outer(np.diff(edges[1]), np.diff(edges[0])).astype(np.int64)
 
     def cells(x: int, y: int, right: int, bottom: int) -> tuple[slice, slice]:

@@ -59,7 +59,7 @@ class Painting:
         parts = []
         for i, patch in enumerate(patches):
             if self.match:
-                place = self._moved(box, patch.width)
+                place = self._moved(box, box[2] - box[0])
                 still = geometry.crop(waiting, *place)
                 patch = match_surroundings(patch, geometry.crop(self._near(i, box), *place), still)
             parts.append(self._pasted(self.parts[i], box, alpha, patch.resize(alpha.size, Image.Resampling.LANCZOS)))

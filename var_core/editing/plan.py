@@ -65,7 +65,7 @@ class Plan:
         if number not in self._shares:
             mask, side = self.mask(number), self.resolution
             small = np.asarray(mask.resize((side, side), Image.Resampling.BOX))
-            if mask.width > side:  # a dot in a large window must not vanish by rounding
+            if mask.width > 16 * side:  # a dot in so large a window must not vanish by rounding
                 small = np.maximum(small, _touched(np.asarray(mask), side))
             hole = Image.fromarray((small > 0).astype(np.uint8) * 255)
             fraction = known_fraction(small, self.sides[-1])

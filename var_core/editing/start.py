@@ -91,7 +91,9 @@ class Beginnings:
         tokens = [part.to(self.device) for part in prefix] + tokens[len(prefix) :]
         method = "tokens" if edit.method == "official" else edit.method
         fraction = torch.from_numpy(shares.fraction).to(self.device)
-        return Known(tokens, [~part.to(self.device) for part in drawn], method, features, fraction, self._weight(plan), codes)
+        return Known(
+            tokens, [~part.to(self.device) for part in drawn], method, features, fraction, self._weight(plan), codes
+        )
 
     def _weight(self, plan: Plan) -> float:
         """How strongly the evidence speaks: as asked, or the model's own number."""
@@ -109,4 +111,3 @@ class Beginnings:
         if not bool((known.fraction > 0).any()):
             return None
         return self.guess(self.tokenizer.quantize(known.features[:1])[0], known.fraction)
-

@@ -1,12 +1,14 @@
 """How a picture was made, carried in its own PNG: settings, token ids, and what compositing needs.
 
 With it a picture is drawn again without sampling. Pixels outside the edit are the PNG's own; only the original
-pixels under the fade, which the result has blended away, are stored beside the tokens.
+pixels under the fade, which the result has blended away, are stored beside the tokens. What a file says is checked
+before any memory is taken for it.
 """
 
 from __future__ import annotations
 
 import base64
+import binascii
 import io
 import json
 from dataclasses import dataclass
@@ -18,26 +20,30 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..request import Pass, Result
-from .images import open_image, read_private
+from ..request import Box, Pass, Result, described, inside
+from .images import open_image, read_private, save_png
 
-VERSION = 2
-FIELDS = (
-    "task", "label", "guidance", "top_k", "top_p", "random_scales", "smooth", "start_scale", "stop_scale", "method",
-    "context", "feather", "color_match", "outpaint",
-)  # fmt: skip
+VERSION = 3
+_MOST_WINDOWS, _MOST_SCALES = 255, 64
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """`settings` are fields of an `EditRequest`; `picture` is what the passes are painted into."""
+    """`settings` are those of an `Edit` and a `Chance`, as the file has them; `picture` is what the passes are painted
+    into; `precision` says in words what the numbers were computed in."""
 
     model: str
     seed: int
     candidate: int
+    precision: str
     settings: dict[str, Any]
     passes: list[Pass]
     picture: Image.Image
+
+
+def save(result: Result, path: str | Path, index: int = 0) -> None:
+    """Write one candidate as PNG: its pixels and, in a private chunk, how it was made."""
+    save_png(result.image(index), path, write(result, index).encode())
 
 
 def _text(data: bytes) -> str:
@@ -46,92 +52,145 @@ def _text(data: bytes) -> str:
 
 def _png(picture: Image.Image) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    picture.save(buffer, "PNG", compress_level=6)
     return _text(buffer.getvalue())
 
 
-def _picture(text: str, mode: str) -> Image.Image:
-    with Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"]) as opened:
-        return opened.convert(mode)
-
-
-def _under_fade(result: Result) -> tuple[Image.Image, tuple[int, int]] | None:
-    """The source's pixels (RGBA) under the fades of all windows, opaque there, cut to their bounds."""
-    if result.source is None or result.alpha is None:
-        return None
-    alpha = np.asarray(result.alpha)
+def _under_fade(done: Pass, source: Image.Image) -> dict[str, Any] | None:
+    """The source's pixels (RGBA) under one window's fade, opaque there, cut to their bounds."""
+    assert done.box is not None and done.alpha is not None
+    inner, local = inside(done.box, source.size)
+    alpha = np.asarray(done.alpha.crop(local))
     fade = (alpha > 0) & (alpha < 255)
     if not fade.any():
         return None
     ys, xs = np.nonzero(fade.any(axis=1))[0], np.nonzero(fade.any(axis=0))[0]
-    left, top, right, bottom = int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1
-    where = fade[top:bottom, left:right, None]
-    pixels = np.where(where, np.asarray(result.source.crop((left, top, right, bottom))), 0)
-    return Image.fromarray(np.dstack((pixels, where * 255)).astype(np.uint8)), (left, top)
+    x, y, right, bottom = int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1
+    where = fade[y:bottom, x:right, None]
+    left, top = inner[0] + x, inner[1] + y
+    pixels = np.asarray(source.crop((left, top, inner[0] + right, inner[1] + bottom)))
+    rgba = np.dstack((np.where(where, pixels, 0), where * np.uint8(255))).astype(np.uint8)
+    return {"at": [left, top], "pixels": _png(Image.fromarray(rgba))}
 
 
-def write(result: Result, index: int, model: str) -> str:
+def write(result: Result, index: int) -> str:
     """The recipe of one candidate as JSON text."""
-    passes = []
+    passes, fades = [], []
     for done in result.passes:
-        entry: dict[str, Any] = {
-            "tokens": [_text(t[index].numpy().astype("<u2").tobytes()) for t in done.tokens],
-            "box": done.box,
-        }
-        if done.canvas is not None:
-            entry["canvas"] = _text(done.canvas[index].float().numpy().astype("<f4").tobytes())
-            entry["shape"] = list(done.canvas.shape[1:])
-        if done.alpha is not None:
-            entry["alpha"] = _png(done.alpha)
+        entry: dict[str, Any] = {"tokens": [_text(t[index].numpy().astype("<u2").tobytes()) for t in done.tokens]}
+        if done.codes is not None:
+            entry["codes"] = [_text(part[index].float().numpy().astype("<f4").tobytes()) for part in done.codes]
+        if done.box is not None and done.alpha is not None:
+            entry |= {"box": done.box, "alpha": _png(done.alpha)}
+            fades.append(_under_fade(done, result.picture))
         passes.append(entry)
-    settings = {name: getattr(result.request, name) for name in FIELDS}
-    document: dict[str, Any] = {
-        "version": VERSION,
-        "model": model,
-        "seed": result.seed,
-        "candidate": index,
-        "settings": settings,
-        "passes": passes,
-    }
-    fade = _under_fade(result)
-    if fade is not None:
-        document["fade"] = {"at": fade[1], "pixels": _png(fade[0])}
+    document = {
+        "version": VERSION, "model": result.model, "seed": result.seed, "candidate": result.first + index,
+        "precision": result.precision, "settings": described(result.edit, result.chance), "passes": passes,
+        "fades": [fade for fade in fades if fade],
+    }  # fmt: skip
     return json.dumps(document, separators=(",", ":"))
+
+
+def settings_of_file(path: str | Path) -> dict[str, Any]:
+    """What a saved picture says of its settings, with "model", "seed" and "candidate"; empty for other pictures. Not
+    checked: `settings.readable` does that."""
+    document = _document(path)
+    if document is None:
+        return {}
+    given = document.get("settings")
+    return (given if isinstance(given, dict) else {}) | {n: document.get(n) for n in ("model", "seed", "candidate")}
+
+
+def _document(path: str | Path) -> dict[str, Any] | None:
+    private = read_private(path)
+    try:
+        found = None if private is None else json.loads(private)
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) and found.get("version") == VERSION else None
 
 
 def read(path: str | Path) -> Recipe:
     """The recipe in a PNG. ValueError with one sentence where there is none that can be used."""
     path = Path(path)
-    picture, private = open_image(path).image, read_private(path)
-    if private is None:
-        raise ValueError(f"{path.name} carries no recipe: only PNG files saved by this editor do")
+    document = _document(path)
+    if document is None:
+        raise ValueError(f"{path.name} carries no recipe of this version: only PNG files saved by this editor do")
+    picture = open_image(path).image
     try:
-        return _parse(json.loads(private), picture)
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ValueError(f"the recipe in {path.name} is damaged or of another version") from error
+        return _parse(document, picture)
+    except (KeyError, TypeError, ValueError, OSError, AttributeError, OverflowError) as error:
+        raise ValueError(f"the recipe in {path.name} is damaged: {error}") from error
 
 
 def _parse(document: dict[str, Any], picture: Image.Image) -> Recipe:
-    if document["version"] != VERSION:
-        raise ValueError("another version")
-    fade = document.get("fade")
-    if fade is not None:
-        pixels = _picture(fade["pixels"], "RGBA")
-        picture.paste(pixels, tuple(fade["at"]), pixels)
-    passes = []
-    for entry in document["passes"]:
-        tokens = [_tokens(part) for part in entry["tokens"]]
-        canvas = None
-        if "canvas" in entry:
-            values = np.frombuffer(base64.b64decode(entry["canvas"]), dtype="<f4").reshape(entry["shape"])
-            canvas = torch.from_numpy(values.copy())[None]
-        alpha = _picture(entry["alpha"], "L") if "alpha" in entry else None
-        box = tuple(entry["box"]) if entry["box"] is not None else None
-        passes.append(Pass(tokens, canvas, box, alpha))
-    settings = {name: document["settings"].get(name) for name in FIELDS}
-    return Recipe(document["model"], document["seed"], document["candidate"], settings, passes, picture)
+    for name, kind in (("model", str), ("seed", int), ("candidate", int), ("settings", dict), ("passes", list)):
+        if type(document[name]) is not kind:
+            raise ValueError(f"its {name} is no {kind.__name__}")
+    if not 1 <= len(document["passes"]) <= _MOST_WINDOWS:
+        raise ValueError(f"it has {len(document['passes'])} windows")
+    passes = [_pass(entry, picture.size) for entry in document["passes"]]
+    for fade in document["fades"]:
+        left, top = (int(place) for place in fade["at"])
+        pixels = _picture(fade["pixels"], "RGBA", None, picture.size)
+        if left < 0 or top < 0 or left + pixels.width > picture.width or top + pixels.height > picture.height:
+            raise ValueError("a fade lies outside of the picture")
+        picture.paste(pixels, (left, top), pixels)
+    return Recipe(
+        document["model"], document["seed"], document["candidate"], str(document.get("precision", "")),
+        document["settings"], passes, picture,
+    )  # fmt: skip
 
 
-def _tokens(text: str) -> Tensor:
-    """(1, l) long."""
-    return torch.from_numpy(np.frombuffer(base64.b64decode(text), dtype="<u2").astype(np.int64))[None]
+def _pass(entry: dict[str, Any], size: tuple[int, int]) -> Pass:
+    tokens = [torch.from_numpy(_numbers(part, "<u2").astype(np.int64))[None] for part in entry["tokens"]]
+    if not 1 <= len(tokens) <= _MOST_SCALES:
+        raise ValueError(f"it has {len(tokens)} scales")
+    codes = None
+    if "codes" in entry:
+        codes = [_codes(part, scale.shape[1]) for part, scale in zip(entry["codes"], tokens, strict=True)]
+    if "box" not in entry:
+        return Pass(tokens, codes)
+    box = _box(entry["box"], size)
+    side = box[2] - box[0]
+    return Pass(tokens, codes, box, _picture(entry["alpha"], "L", (side, side), (side, side)))
+
+
+def _codes(text: str, length: int) -> Tensor:
+    """(1, l, c) float32, finite."""
+    values = torch.from_numpy(_numbers(text, "<f4").copy()).view(1, length, -1)
+    if not bool(values.isfinite().all()):
+        raise ValueError("a code is no number")
+    return values
+
+
+def _numbers(text: Any, kind: str) -> np.ndarray:
+    if not isinstance(text, str):
+        raise ValueError("tokens are no text")
+    try:
+        return np.frombuffer(base64.b64decode(text, validate=True), dtype=kind)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("tokens cannot be read") from error
+
+
+def _box(values: Any, size: tuple[int, int]) -> Box:
+    """A square no larger than the picture's long side that meets the picture."""
+    if not (isinstance(values, list) and len(values) == 4 and all(type(value) is int for value in values)):
+        raise ValueError("a box is no four whole numbers")
+    left, top, right, bottom = values
+    side = right - left
+    fits = 0 < side <= max(size) and bottom - top == side
+    if not fits or left >= size[0] or top >= size[1] or right <= 0 or bottom <= 0:
+        raise ValueError(f"the box {values} does not fit a picture of {size[0]} x {size[1]}")
+    return left, top, right, bottom
+
+
+def _picture(text: Any, mode: str, size: tuple[int, int] | None, most: tuple[int, int]) -> Image.Image:
+    """A small PNG inside the recipe; its size is checked before its pixels are read."""
+    if not isinstance(text, str):
+        raise ValueError("a mask is no text")
+    with Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"]) as opened:
+        if (size is not None and opened.size != size) or opened.width > most[0] or opened.height > most[1]:
+            raise ValueError(f"a mask of {opened.width} x {opened.height} is none of its window's")
+        return opened.convert(mode)

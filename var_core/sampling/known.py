@@ -46,12 +46,12 @@ class Evidence:
         self.strength = known.evidence if known.method == "evidence" else 0.0
         self.tokenizer, self.features = tokenizer, known.features
         fraction = known.fraction if known.method == "evidence" else None
-        self.fraction = torch.ones(known.features.shape[-2:], device=self.features.device) if fraction is None else fraction
+        self.fraction = torch.ones_like(self.features[0, 0]) if fraction is None else fraction
         codes = tokenizer.codebook.weight.float()
         self.variance = (codes - codes.mean(0)).square().sum(1).mean()
 
     def at(self, canvas: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Known-part mean of what the canvas lacks (b, l, c), and the number of known finest cells, at most one (l,)."""
+        """Known-part mean of what the canvas lacks (b, l, c), and known finest cells, at most one (l,)."""
         fraction = self.fraction[None, None]  # (1, 1, h, w)
         share = self.tokenizer.shrink(fraction, k)  # (1, l, 1)
         lack = self.tokenizer.shrink((self.features - canvas) * fraction, k) / share.clamp_min(1e-6)

@@ -172,7 +172,9 @@ class _Run:
         tokens, given = self.known.tokens[k].expand(self.b, -1), self.known.codes
         codes = self.tokenizer.codebook(tokens) if given is None or k >= len(given) else given[k].expand(self.b, -1, -1)
         self._grow(codes, k)
-        return ScaleStep(k, self.scales.sides[k], tokens, codes, self.canvas, torch.zeros_like(tokens[0], dtype=torch.bool))
+        return ScaleStep(
+            k, self.scales.sides[k], tokens, codes, self.canvas, torch.zeros_like(tokens[0], dtype=torch.bool)
+        )
 
     def fill_cache(self, prefix: int, prefixes: Prefixes) -> None:
         """Keys and values of the known scales, in one block-causal pass; one candidate's pass serves all, unless
@@ -197,7 +199,7 @@ class _Run:
         if inputs is not None and self.guided:
             inputs = inputs.repeat(2, 1, 1)
         x = self.transformer.embed(inputs, conditioning, first, last)
-        if self.lent is not None and first == last:
+        if self.lent is not None and cache is self.lent.cache and first == last:
             return self.lent.step(x, first)
         return self.transformer.step(x, conditioning, first, last, cache)
 

@@ -1,0 +1,71 @@
+"""What a run has told so far, and the result that it becomes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from ..request import Chance, Frame, Pass, Result
+from ..sampling.sampler import SampleOptions, ScaleStep
+from .painting import Painting
+from .plan import Plan
+from .start import Start
+
+
+class Story:
+    """The scales of the current window, the windows that are done, the previews."""
+
+    def __init__(
+        self, plan: Plan, chance: Chance, options: SampleOptions, first: int, model: str, precision: str
+    ) -> None:
+        self.plan, self.chance, self.options, self.first = plan, chance, options, first
+        self.model, self.precision = model, precision
+        self.scales = chance.stop_scale or len(plan.sides)
+        self.notices = list(plan.notices)
+        self.passes: list[Pass] = []
+        self.previews: list[Image.Image] = []
+        self.likelihood = np.zeros(chance.candidates)
+
+    @property
+    def seed(self) -> int:
+        assert self.chance.seed is not None
+        return self.chance.seed
+
+    def begin(self, start: Start, names: tuple[str, ...]) -> None:
+        """A window begins."""
+        self.tokens: list[Tensor] = []
+        self.codes: list[Tensor] | None = None
+        if self.options.smooth or (start.known is not None and start.known.codes):
+            self.codes = []
+        if start.label is not None:
+            notice = f"Drawn as {names[start.label]}, by the surroundings: or choose a class."
+            self.notices += [] if notice in self.notices else [notice]
+
+    def add(self, step: ScaleStep) -> None:
+        self.tokens.append(step.tokens.cpu())
+        if self.codes is not None:
+            self.codes.append(step.codes.cpu())
+        if step.log_likelihood is not None:
+            self.likelihood += step.log_likelihood.float().cpu().numpy()
+
+    def end(self, number: int, start: Start) -> None:
+        """A window is done."""
+        self.passes.append(Pass(self.tokens, self.codes, self.plan.boxes[number], start.alpha))
+
+    def frame(self, number: int, shown: list[Image.Image], seconds: float, painting: Painting) -> Frame:
+        """What is shown after a scale; with the last one, the result."""
+        windows, result = len(self.plan.boxes), None
+        if number == windows - 1:
+            self.previews.append(shown[0])
+            if len(self.passes) == windows:
+                sketch = self.scales if self.scales < len(self.plan.sides) else None
+                result = Result(
+                    model=self.model, precision=self.precision, edit=self.plan.edit,
+                    chance=replace(self.chance, stop_scale=sketch), picture=self.plan.picture, patches=painting.parts,
+                    at=painting.bounds[:2], passes=self.passes, previews=self.previews, notices=tuple(self.notices),
+                    first=self.first, settle=self.options.settle, seconds=seconds, likelihood=tuple(self.likelihood),
+                )  # fmt: skip
+        return Frame(len(self.tokens), self.scales, number + 1, windows, shown, seconds, self.seed, result)
