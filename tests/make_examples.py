@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from var_core import EditRequest, Engine, save_png  # noqa: E402
+from var_core import Chance, Edit, Engine, save_png  # noqa: E402
 
 SIDE = 384  # of the files, pixels
 CANDIDATES = 8
@@ -47,7 +47,7 @@ RECIPES = {
 
 
 def candidates(engine: Engine, recipe: Recipe) -> list[Image.Image]:
-    frames = list(engine.run(EditRequest(label=recipe.label, seed=recipe.seed, candidates=CANDIDATES)))
+    frames = list(engine.run(Edit(label=recipe.label), Chance(seed=recipe.seed, candidates=CANDIDATES)))
     assert frames[-1].result is not None
     return frames[-1].result.images
 

@@ -15,11 +15,11 @@ import torch
 from conftest import rectangle
 from PIL import Image
 
-from var_core import EditRequest, Engine
+from var_core import Engine
 from var_core.model.checkpoints import Model
 from var_core.model.tokenizer import Tokenizer, TokenizerConfig
 from var_core.model.transformer import Transformer, TransformerConfig
-from var_core.request import Result
+from var_core.request import Result, requested
 
 SIDES, STRIDE = (1, 2, 3, 4, 6, 8), 4
 CELLS, SQUARE = SIDES[-1], SIDES[-1] * STRIDE
@@ -101,9 +101,7 @@ def photo(under: tuple[int, int, int]) -> Image.Image:
 
 def draw(engine: Engine, **changes: object) -> Result:
     given = {"task": "inpaint", "image": photo((0, 0, 255)), "mask": rectangle(SIZE, HOLE), "seed": 3, "guess": False}
-    last = list(engine.run(EditRequest(**given | changes)))[-1].result  # type: ignore[arg-type]
-    assert last is not None
-    return last
+    return engine.draw(*requested(**given | changes))
 
 
 def pixels(picture: Image.Image) -> np.ndarray:
@@ -130,7 +128,7 @@ def test_what_lies_under_the_paint_has_no_influence(engine: Engine, method: str)
         one, two = (
             draw(engine, image=photo(under), method=method, feather=feather) for under in ((0, 0, 255), (255, 255, 0))
         )
-        assert all(torch.equal(a, b) for a, b in zip(one.tokens[0], two.tokens[0], strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(one.passes[0].tokens, two.passes[0].tokens, strict=True))
         assert one.images[0].tobytes() == two.images[0].tobytes()
 
 
@@ -146,7 +144,7 @@ def test_what_is_kept_corrects_what_was_drawn(engine: Engine) -> None:
     """A class edit begins red everywhere; at every later scale kept cells add what the running canvas lacks. The
     source's own tokens would leave them red."""
     result = draw(engine, task="edit", label="red", color_match=False, feather=6)
-    assert result.tokens[0][0].tolist() == [[RED]]
+    assert result.passes[0].tokens[0].tolist() == [[RED]]
     hole = in_hole(result.images[0])[4:-4, 4:-4]
     assert (hole[..., 0] - hole[..., 1:].max(axis=-1) > 60).all(), "the class is drawn"
     alpha = np.asarray(result.alpha)

@@ -23,7 +23,8 @@ from .editing.preview import strip
 from .engine import Engine
 from .files import folders, recipe
 from .files.images import open_image, open_mask, save_png
-from .model.checkpoints import load_model, load_official, save_model
+from .model.checkpoints import load_model, save_model
+from .model.official import load_official
 from .model.registry import DEFAULT, MODELS, download, is_on_disk
 from .request import ANCHORS, CHANCE, EDIT, SETTINGS, Chance, Edit, Result
 from .settings import WITH_MASK, Setting, Task
@@ -54,7 +55,9 @@ def _add_setting(parser: argparse.ArgumentParser, each: Setting) -> None:
         return
     shown = f" (default {each.default})" if each.default is not None else ""
     choices = each.choices or None
-    parser.add_argument(each.flag, dest=each.name, choices=choices, type=str, help=(each.help + shown).replace("%", "%%"))
+    parser.add_argument(
+        each.flag, dest=each.name, choices=choices, type=str, help=(each.help + shown).replace("%", "%%")
+    )
 
 
 def _add_task(parser: argparse.ArgumentParser, task: Task) -> None:

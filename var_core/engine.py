@@ -24,7 +24,7 @@ from .files.images import to_pictures
 from .model.checkpoints import Model
 from .model.memory import keep_freed_memory
 from .model.precision import Precision, best_dtype, describe, packs, prefers_channels_last
-from .model.registry import find_model, open_model
+from .model.registry import DEFAULT, find_model, open_model
 from .request import MAX_DRAWN, Box, Chance, Edit, Frame, Pass, Result
 from .sampling.graphs import StepGraphs
 from .sampling.prefixes import Prefixes
@@ -52,9 +52,7 @@ class Engine:
         self._lock = threading.Lock()
 
     @classmethod
-    def load(
-        cls, name_or_path: str = "garden-128", device: str | None = None, dtype: torch.dtype | None = None
-    ) -> Engine:
+    def load(cls, name_or_path: str = DEFAULT, device: str | None = None, dtype: torch.dtype | None = None) -> Engine:
         """Load a registered model or a file. device: default the GPU if there is one; dtype: of the large matrices
         and convolutions, default what this machine is made for (`model.precision`)."""
         keep_freed_memory()
@@ -142,7 +140,7 @@ class Engine:
             guidance_floor=_EDIT_FLOOR if edit.task == "edit" else 0.0,
         )
 
-    def defaults(self, task: Task) -> SampleOptions:
+    def defaults(self, task: Task = "generate") -> SampleOptions:
         """The model's own options for a task."""
         own = self.model.card.get("sampling", {})
         guidance = own.get("edit_guidance" if task == "edit" else "guidance", own.get("guidance", 4.0))
@@ -187,6 +185,10 @@ class Engine:
         chance = Chance() if chance is None else chance
         return self._frames(self.plan(edit) if plan is None else plan, chance, self.options(edit, chance))
 
+    def draw(self, edit: Edit, chance: Chance | None = None) -> Result:
+        """What `run` ends with."""
+        return finished(self.run(edit, chance))
+
     def branch(
         self, base: Result, index: int, start_scale: int, chance: Chance | None = None, label: int | str | None = None
     ) -> Iterator[Frame]:
@@ -197,7 +199,7 @@ class Engine:
         if not 0 <= start_scale <= min(done, len(self.sides) - 1):
             raise ValueError(f"the start scale must be below {len(self.sides)} and at most {done}, got {start_scale}")
         given, again = chance or Chance(), chance is not None and chance.seed == base.seed
-        names = ("guidance", "top_k", "top_p")
+        names = ("guidance", "top_k", "top_p", "random_scales")
         said = {name: getattr(given if getattr(given, name) is not None else base.chance, name) for name in names}
         chance = replace(given, smooth=given.smooth or base.chance.smooth, **said)
         edit = base.edit if label is None else replace(base.edit, label=label)
@@ -342,3 +344,10 @@ class Engine:
             raise ValueError(f"the recipe has tokens beyond the {self.vocab_size} codes of {self.name}")
         if done.codes is not None and any(part.shape[2] != self.tokenizer.config.code_dim for part in done.codes):
             raise ValueError(f"the recipe has codes that are not those of {self.name}")
+
+
+def finished(frames: Iterator[Frame]) -> Result:
+    """The result of a run's frames."""
+    *_, last = frames
+    assert last.result is not None
+    return last.result

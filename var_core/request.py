@@ -164,8 +164,17 @@ class Chance:
         check_settings(self)
 
 
+ANCHORS: dict[str, tuple[float, float]] = {  # where the picture sits in a new shape
+    "centre": (0.5, 0.5), "left": (0.0, 0.5), "right": (1.0, 0.5), "top": (0.5, 0.0), "bottom": (0.5, 1.0),
+}  # fmt: skip
 EDIT, CHANCE = settings_of(Edit), settings_of(Chance)
 SETTINGS: dict[str, Setting] = EDIT | CHANCE
+
+
+def requested(**values: Any) -> tuple[Edit, Chance]:
+    """Both requests from one set of values."""
+    chance = {name: values.pop(name) for name in CHANCE if name in values}
+    return Edit(**values), Chance(**chance)
 
 
 def _check(good: bool, sentence: str) -> None:

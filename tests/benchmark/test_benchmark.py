@@ -14,12 +14,12 @@ import torch
 from conftest import SIDES, build_model
 from test_engine import finish
 
-from var_core import EditRequest, Engine
+from var_core import Engine
 from var_core.benchmark import random_model, reference, reference_logits
 from var_core.benchmark.__main__ import main
 from var_core.benchmark.agreement import agreement
 from var_core.benchmark.peers import DIT_XL_2, RASTER, diffusion, raster
-from var_core.editing import geometry
+from var_core.editing.plan import official_keep
 from var_core.model.registry import open_model
 from var_core.sampling.sampler import Known, SampleOptions, sample
 
@@ -29,8 +29,8 @@ GREEDY = SampleOptions(guidance=2.0, top_k=1, top_p=0.0)
 def test_reference_mode_draws_the_engines_picture() -> None:
     model = build_model()
     pixels, tokens = reference(model, 1, GREEDY, 0, None, None)
-    _, result = finish(Engine(model), EditRequest(label=1, seed=0, guidance=2.0, top_k=1, top_p=0.0))
-    assert all(torch.equal(a, b) for a, b in zip(tokens, result.tokens[0], strict=True))
+    _, result = finish(Engine(model), label=1, seed=0, guidance=2.0, top_k=1, top_p=0.0)
+    assert all(torch.equal(a, b) for a, b in zip(tokens, result.passes[0].tokens, strict=True))
     made = ((pixels[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
     assert np.abs(made.astype(int) - np.asarray(result.images[0]).astype(int)).max() <= 1
 
@@ -40,7 +40,7 @@ def test_reference_mode_edits_by_the_official_rule() -> None:
     side = SIDES[-1]
     hole = np.ones((side, side), dtype=np.float32)
     hole[3:8, 3:8] = 0
-    keep = geometry.official_keep(hole, SIDES)
+    keep = official_keep(hole, SIDES)
     picture = torch.rand(1, 3, 48, 48) * 2 - 1
     _, tokens = reference(model, 3, GREEDY, 0, picture, keep)
     with torch.inference_mode():

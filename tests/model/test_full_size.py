@@ -14,7 +14,7 @@ import pytest
 import torch
 from reference import CASES, derived_buffer
 
-from var_core import EditRequest, Engine
+from var_core import Chance, Edit, Engine
 from var_core.model.official import load_official
 
 LIST = Path(os.environ.get("VAR_PARITY_CASES", CASES)).parent / "official_state_dicts.json"
@@ -70,7 +70,7 @@ def test_every_entry_of_d16_loads_and_a_picture_is_drawn(tmp_path: Path) -> None
     model = load_official(tokenizer, transformer, "var-d16")
     assert model.transformer.config.depth == 16 and model.transformer.config.classes == 1000
     assert model.class_names[207] == "golden retriever"
-    frames = list(Engine(model).run(EditRequest(label="golden retriever", seed=0)))
+    frames = list(Engine(model).run(Edit(label="golden retriever"), Chance(seed=0)))
     assert len(frames) == 10 and frames[-1].result is not None
     assert frames[-1].result.images[0].size == (256, 256)
 

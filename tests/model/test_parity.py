@@ -11,7 +11,7 @@ import torch
 from reference import CASES, GOLDEN, Case
 from safetensors import safe_open
 
-from var_core.editing import geometry
+from var_core.editing.plan import official_keep
 from var_core.model.official import load_official
 from var_core.sampling.sampler import Known, SampleOptions, filter_logits, sample
 
@@ -84,7 +84,7 @@ def test_generate(loaded) -> None:
 def test_zero_shot_edit(loaded, task: str) -> None:
     case, tokenizer, transformer = loaded
     keep_mask = case.arrays["edit.keep_mask"].numpy()
-    keep = geometry.official_keep(keep_mask, tuple(case.sides))
+    keep = official_keep(keep_mask, tuple(case.sides))
     for k, kept in enumerate(keep):
         same(torch.from_numpy(kept), case.arrays[f"{task}.keep.{k}"])
     with torch.inference_mode():
@@ -97,7 +97,7 @@ def test_zero_shot_edit(loaded, task: str) -> None:
 
 def test_drawing_only_where_needed_changes_nothing(loaded) -> None:
     case, tokenizer, transformer = loaded
-    keep = geometry.official_keep(case.arrays["edit.keep_mask"].numpy(), tuple(case.sides))
+    keep = official_keep(case.arrays["edit.keep_mask"].numpy(), tuple(case.sides))
     with torch.inference_mode():
         tokens = tokenizer.encode(case.arrays["image"])
     known = Known(tokens, [torch.from_numpy(kept).flatten() for kept in keep])

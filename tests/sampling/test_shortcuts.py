@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +9,19 @@ import pytest
 import torch
 from conftest import build_model, rectangle, scenery
 
-from var_core import EditRequest, Engine
+from var_core import Chance, Engine
 from var_core.editing.preview import LinearDecoder, preview
+from var_core.engine import finished
 from var_core.model.checkpoints import load_model
 from var_core.model.tokenizer import Upsample
-from var_core.request import Result
+from var_core.request import Result, requested
 from var_core.sampling.graphs import StepGraphs
 from var_core.sampling.prefixes import Prefixes
 from var_core.sampling.sampler import SampleOptions, sample
 
 
-def result(engine: Engine, request: EditRequest) -> Result:
-    last = list(engine.run(request))[-1].result
-    assert last is not None
-    return last
+def result(engine: Engine, **values) -> Result:
+    return engine.draw(*requested(**values))
 
 
 @pytest.fixture
@@ -35,8 +33,11 @@ def fresh() -> Engine:
 def test_known_scales_are_computed_once_and_change_nothing(
     fresh: Engine, candidates: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = result(fresh, EditRequest(label=0, seed=1))
-    branch = EditRequest(task="branch", base=base, start_scale=6, seed=2, candidates=candidates)
+    base = result(fresh, label=0, seed=1)
+
+    def branch(seed: int) -> Result:
+        return finished(fresh.branch(base, 0, 6, Chance(seed=seed, candidates=candidates)))
+
     passes = []
     step = fresh.transformer.step
     monkeypatch.setattr(
@@ -44,25 +45,24 @@ def test_known_scales_are_computed_once_and_change_nothing(
         "step",
         lambda x, c, first, last, cache: passes.append(last) or step(x, c, first, last, cache),
     )
-    first = result(fresh, branch)
+    first = branch(2)
     assert passes[0] == 5 and passes[1:] == [6, 7, 8, 9]
     passes.clear()
-    again = result(fresh, branch)
+    again = branch(2)
     assert passes == [6, 7, 8, 9] and fresh.prefixes.held > 0
     fresh.prefixes.forget()
-    new = result(fresh, branch)
+    new = branch(2)
     for one, two, three in zip(first.images, again.images, new.images, strict=True):
         assert one.tobytes() == two.tobytes() == three.tobytes()
-    other = result(fresh, replace(branch, seed=3))
+    other = branch(3)
     assert other.images[0].tobytes() != first.images[0].tobytes()
 
 
 def test_other_tokens_or_classes_are_not_mistaken_for_remembered_ones(fresh: Engine) -> None:
-    bases = [result(fresh, EditRequest(label=label, seed=seed)) for label, seed in ((0, 1), (1, 1), (0, 2), (None, 1))]
+    bases = [result(fresh, label=label, seed=seed) for label, seed in ((0, 1), (1, 1), (0, 2), (None, 1))]
     for base in bases:
-        branch = EditRequest(task="branch", base=base, start_scale=5, seed=9)
-        remembered = result(fresh, branch).images[0].tobytes()
-        assert result(Engine(build_model()), branch).images[0].tobytes() == remembered
+        made = [finished(engine.branch(base, 0, 5, Chance(seed=9))) for engine in (fresh, Engine(build_model()))]
+        assert made[0].images[0].tobytes() == made[1].images[0].tobytes()
 
 
 def test_what_is_remembered_is_bounded() -> None:
@@ -104,10 +104,10 @@ def test_the_linear_fit_recovers_a_linear_decoder() -> None:
 def test_previews_of_the_bundled_model_are_near_its_full_decodes() -> None:
     engine = Engine.load("garden-128", "cpu")
     for seed in range(4):
-        result(engine, EditRequest(label=seed * 9, seed=seed))
+        result(engine, label=seed * 9, seed=seed)
     assert engine.linear.ready and not engine.linear.always
-    made = result(engine, EditRequest(label="watercolour-apple", seed=7))
-    for k, canvas in enumerate(engine.tokenizer.canvases(made.tokens[0])):
+    made = result(engine, label="watercolour-apple", seed=7)
+    for k, canvas in enumerate(engine.tokenizer.canvases(made.passes[0].tokens)):
         full = engine.tokenizer.decode(canvas)
         shown = preview(engine.tokenizer, canvas, k, engine.linear)
         shown = torch.nn.functional.interpolate(shown, size=full.shape[-2:], mode="bicubic")
@@ -123,8 +123,8 @@ def test_weights_are_read_in_the_format_they_are_used_in(model_file: Path) -> No
         assert all(torch.equal(here[name], there[name]) and here[name].dtype == there[name].dtype for name in there)
     assert read.tokenizer.codebook.weight.dtype == torch.float32
     picture, mask = scenery(90, 70), rectangle((90, 70), (20, 20, 50, 50))
-    request = EditRequest(task="inpaint", image=picture, mask=mask, seed=5)
-    assert np.array_equal(*(np.asarray(result(engine, request).images[0]) for engine in (read, converted)))
+    request = dict(task="inpaint", image=picture, mask=mask, seed=5)
+    assert np.array_equal(*(np.asarray(result(engine, **request).images[0]) for engine in (read, converted)))
 
 
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-4), (torch.bfloat16, 0.1)])
@@ -157,9 +157,9 @@ def test_loading_lays_a_model_out_and_it_draws_the_same(model_file: Path, monkey
     monkeypatch.setattr("var_core.model.tokenizer._WIDE", 1)
     engine, plain = Engine.load(str(model_file), "cpu"), Engine(load_model(model_file))
     assert engine.transformer.head.weight.is_mkldnn and not plain.transformer.head.weight.is_mkldnn
-    request = EditRequest(label=1, seed=0, top_k=1)
-    here, there = result(engine, request), result(plain, request)
-    assert all(torch.equal(a, b) for a, b in zip(here.tokens[0], there.tokens[0], strict=True))
+    request = dict(label=1, seed=0, top_k=1)
+    here, there = result(engine, **request), result(plain, **request)
+    assert all(torch.equal(a, b) for a, b in zip(here.passes[0].tokens, there.passes[0].tokens, strict=True))
     difference = np.asarray(here.images[0]).astype(int) - np.asarray(there.images[0])
     assert np.abs(difference).max() <= 1
 
@@ -174,22 +174,22 @@ def test_buffers_for_graphs_change_nothing(fresh: Engine) -> None:
         return lambda: out.copy_(work()), out
 
     picture, mask = scenery(90, 70), rectangle((90, 70), (20, 20, 50, 50))
-    requests = [EditRequest(label=0, seed=1), EditRequest(label=2, seed=4, candidates=2)]
-    requests.append(EditRequest(task="inpaint", image=picture, mask=mask, seed=5))
-    requests.append(EditRequest(task="vary", image=picture, start_scale=4, seed=5))
-    plain = [result(fresh, request) for request in requests]
+    requests = [dict(label=0, seed=1), dict(label=2, seed=4, candidates=2)]
+    requests.append(dict(task="inpaint", image=picture, mask=mask, seed=5))
+    requests.append(dict(task="vary", image=picture, start_scale=4, seed=5))
+    plain = [result(fresh, **request) for request in requests]
     fresh.graphs = StepGraphs(fresh.transformer, record)
     for _ in range(2):
         for request, expected in zip(requests, plain, strict=True):
-            assert [i.tobytes() for i in result(fresh, request).images] == [i.tobytes() for i in expected.images]
+            assert [i.tobytes() for i in result(fresh, **request).images] == [i.tobytes() for i in expected.images]
     assert len(recorded) == 10 + 10 + 6  # of two, four and one rows; the last from scale 4 on
     # a run that is in the middle keeps its buffers; another one at the same time goes without, and both are right
-    first = fresh.run(requests[0])
+    first = fresh.run(*requested(**requests[0]))
     frames = [next(first) for _ in range(4)]
-    assert result(fresh, requests[0]).images[0].tobytes() == plain[0].images[0].tobytes()
+    assert result(fresh, **requests[0]).images[0].tobytes() == plain[0].images[0].tobytes()
     frames += list(first)
     assert frames[-1].result is not None and frames[-1].result.images[0].tobytes() == plain[0].images[0].tobytes()
-    stopped = fresh.run(requests[0])
+    stopped = fresh.run(*requested(**requests[0]))
     next(stopped)
     stopped.close()  # type: ignore[attr-defined]
     assert not fresh.graphs._lent

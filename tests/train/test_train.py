@@ -14,7 +14,7 @@ import pytest
 import torch
 from shapes import draw, folder
 
-from var_core import EditRequest, Engine
+from var_core import Chance, Edit, Engine
 from var_core.model.tokenizer import Tokenizer, TokenizerConfig
 from var_core.pictures.data import load_pictures
 from var_core.train.__main__ import main
@@ -52,7 +52,7 @@ def test_an_export_works_in_the_editor(runs: Path, tmp_path: Path, capsys) -> No
     assert json.loads(capsys.readouterr().out)["bytes"] == out.stat().st_size
     engine = Engine.load(str(out), "cpu")
     assert engine.name == "mine" and engine.class_names == ("box", "disc")
-    frames = list(engine.run(EditRequest(label="disc", seed=0)))
+    frames = list(engine.run(Edit(label="disc"), Chance(seed=0)))
     assert len(frames) == 6 and frames[-1].result is not None
     assert frames[-1].result.images[0].size == (32, 32)
 
@@ -69,7 +69,7 @@ def test_a_decoder_is_trained_by_itself(data: Path, runs: Path, tmp_path: Path, 
     for name, value in before.tokenizer.state_dict().items():
         decodes = name.startswith(("decoder.", "post_quant_conv."))
         assert decodes or torch.equal(value, after.tokenizer.state_dict()[name]), name
-    one, other = (list(engine.run(EditRequest(label=1, seed=2)))[-1].result for engine in (before, after))
+    one, other = (engine.draw(Edit(label=1), Chance(seed=2)) for engine in (before, after))
     assert one is not None and other is not None
     assert all(torch.equal(a, b) for a, b in zip(one.tokens[0], other.tokens[0], strict=True))
     assert one.images[0].tobytes() != other.images[0].tobytes()
@@ -177,4 +177,4 @@ def test_two_hundred_pictures_in_four_classes(tmp_path: Path) -> None:
     assert main(common) == 0
     out = tmp_path / "m.safetensors"
     assert main(["export", *runs, "--transformer", str(tmp_path / "v"), "--out", str(out)]) == 0
-    assert list(Engine.load(str(out), "cpu").run(EditRequest(label="ring", seed=0)))[-1].result is not None
+    assert Engine.load(str(out), "cpu").draw(Edit(label="ring"), Chance(seed=0)).patches

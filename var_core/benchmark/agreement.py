@@ -81,7 +81,7 @@ def agreement(
     The model's weights must be float32; guidance is its own unless given."""
     if model.transformer.dtype != torch.float32:
         raise ValueError(f"agreement is with float32 weights, and these are {model.transformer.dtype}")
-    options = Engine(model).defaults
+    options = Engine(model).defaults()
     if guidance is not None:
         options = replace(options, guidance=guidance)
     out = {}

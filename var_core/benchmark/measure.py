@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,26 +21,26 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ..editing import geometry
 from ..engine import Engine
 from ..model.checkpoints import Model
 from ..model.registry import MODELS, is_on_disk, open_model
 from ..model.tokenizer import Tokenizer, TokenizerConfig
 from ..model.transformer import Transformer, TransformerConfig
-from ..request import EditRequest, Result
+from ..request import Chance, Edit, Frame, Result
 from .plain import reference
 
 BRANCH_FROM = 7  # scale
+Work = Callable[[], Iterator[Frame]]
 
 # functions of a run whose times make up the parts, by (file, function)
 _PARTS = {
-    "transformer": (("sampler.py", "_run"), ("transformer.py", "condition")),
-    "head_and_sampling": (("sampler.py", "_guided_logits"), ("sampler.py", "_draw"), ("sampler.py", "_noise")),
+    "transformer": (("sampler.py", "_pass"), ("transformer.py", "condition")),
+    "head_and_sampling": tuple(("sampler.py", name) for name in ("_logits", "filter_logits", "exponential_noise")),
     "quantizer": (("tokenizer.py", "enlarge"), ("tokenizer.py", "shrink"), ("tokenizer.py", "nearest")),
     "preview": (("preview.py", "preview"), ("preview.py", "learn"), ("preview.py", "show")),
     "decode": (("engine.py", "_final"),),
     "encode": (("encoding.py", "_encode"),),
-    "composite": (("compositing.py", "paste"),),
+    "composite": (("painting.py", "add"),),
 }
 
 
@@ -87,21 +88,27 @@ def ceilings(dtype: torch.dtype, device: str = "cpu") -> dict[str, float]:
         }
 
 
-def _request(task: str, engine: Engine, base: Result | None, candidates: int) -> EditRequest:
-    if task == "generate":
-        return EditRequest(label=0, seed=1, candidates=candidates)
-    if task == "branch":
-        return EditRequest(task="branch", base=base, start_scale=BRANCH_FROM, seed=2, candidates=candidates)
+def _request(task: str, engine: Engine) -> Edit:
+    if task != "inpaint":
+        return Edit(label=0)
     side = engine.resolution
     rng = np.random.default_rng(0)
     picture = Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).resize((side, side))
     mask = Image.new("L", (side, side))
     mask.paste(255, (side // 4, side // 4, 3 * side // 4, 3 * side // 4))
-    return EditRequest(task="inpaint", image=picture, mask=mask, seed=1, context=2.0, candidates=candidates)
+    return Edit(task="inpaint", image=picture, mask=mask)
+
+
+def _work(task: str, engine: Engine, edit: Edit, candidates: int) -> Work:
+    """What is timed: a run, or a branch of a picture that is there already."""
+    if task == "branch":
+        base = engine.draw(edit, Chance(seed=1))
+        return lambda: engine.branch(base, 0, BRANCH_FROM, Chance(seed=2, candidates=candidates))
+    return lambda: engine.run(edit, Chance(seed=1, candidates=candidates))
 
 
 def _timed(
-    engine: Engine, request: EditRequest, encoded: bool = False, remembered: bool = True
+    engine: Engine, work: Work, encoded: bool = False, remembered: bool = True
 ) -> tuple[float, list[float], Result]:
     if not encoded:
         engine.forget_pictures()
@@ -109,20 +116,20 @@ def _timed(
         engine.prefixes.forget()
     began, marks = time.perf_counter(), []
     result = None
-    for frame in engine.run(request):
+    for frame in work():
         marks.append(time.perf_counter() - began)
         result = frame.result
     assert result is not None
     return marks[-1], marks, result
 
 
-def _parts(engine: Engine, request: EditRequest, encoded: bool) -> dict[str, float]:
+def _parts(engine: Engine, work: Work, encoded: bool) -> dict[str, float]:
     """Seconds of one profiled run by part; what is left over is "other". On a GPU, work is counted where it is waited
     for."""
     profile = cProfile.Profile()
     began = time.perf_counter()
     profile.enable()
-    _timed(engine, request, encoded)
+    _timed(engine, work, encoded)
     profile.disable()
     total = time.perf_counter() - began
     spent = {part: 0.0 for part in _PARTS}
@@ -138,15 +145,14 @@ class _Reference:
     """Reference mode for the same job, on weights of its own: float32, as they were read (a branch is compared with a
     whole generation)."""
 
-    def __init__(self, model: Model, engine: Engine, request: EditRequest) -> None:
-        self.model, self.options, self.device = model, engine.options(request), engine.device
-        self.label, self.many = engine.label_index(request.label), request.candidates
+    def __init__(self, model: Model, engine: Engine, edit: Edit, candidates: int) -> None:
+        self.model, self.options, self.device = model, engine.options(edit, Chance()), engine.device
+        self.label, self.many = engine.label_index(edit.label), candidates
         self.picture, self.keep = None, None
-        if request.task == "inpaint":
-            assert request.image is not None and request.mask is not None
-            self.picture = engine.beginnings.encoder.pixels([request.image])
-            fraction = geometry.known_fraction(request.mask, engine.sides[-1])
-            self.keep = geometry.official_keep((fraction > 0.5).astype(np.float32), engine.sides)
+        if edit.task == "inpaint":
+            assert edit.image is not None
+            self.picture = engine.beginnings.encodings.pixels([edit.image])
+            self.keep = engine.plan(replace(edit, method="official")).shares(0).keep
 
     def seconds(self, seed: int) -> float:
         """One run."""
@@ -174,21 +180,21 @@ def measure(
     if dtype != torch.float32:
         engine.set_dtype(dtype)
     engine.pack()
-    base = _timed(engine, EditRequest(label=0, seed=1))[2] if task == "branch" else None
-    request = _request(task, engine, base, candidates)
-    reference_mode = _Reference(plain, engine, request)
-    cold, _, _ = _timed(engine, request, remembered=False)
+    edit = _request(task, engine)
+    work = _work(task, engine, edit, candidates)
+    reference_mode = _Reference(plain, engine, edit, candidates)
+    cold, _, _ = _timed(engine, work, remembered=False)
     reference_mode.seconds(0)
     times, firsts, plain_times, extra = [], [], [], {}
     whole, afresh = [], []
     for run in range(runs):
         plain_times.append(reference_mode.seconds(run))
-        seconds, marks, _ = _timed(engine, request, encoded)
+        seconds, marks, _ = _timed(engine, work, encoded)
         times.append(seconds)
         firsts.append(marks[0])
         if task == "branch":
-            whole.append(_timed(engine, EditRequest(label=0, seed=1, candidates=candidates))[0])
-            afresh.append(_timed(engine, request, remembered=False)[0])
+            whole.append(_timed(engine, lambda: engine.run(edit, Chance(seed=1, candidates=candidates)))[0])
+            afresh.append(_timed(engine, work, remembered=False)[0])
     if task == "branch":
         spans = engine.transformer.scales.spans
         extra = {
@@ -196,7 +202,7 @@ def measure(
             "share_of_generate": _spread([a / b for a, b in zip(times, whole, strict=True)], 3),
             "share_of_generate_first_branch": _spread([a / b for a, b in zip(afresh, whole, strict=True)], 3),
         }
-    parts, (least, median, most) = _parts(engine, request, encoded), _spread(times)
+    parts, (least, median, most) = _parts(engine, work, encoded), _spread(times)
     return {
         "model": name,
         "task": task,
@@ -241,8 +247,7 @@ def alone(name: str, task: str, dtype: torch.dtype) -> dict:
         began = time.perf_counter()
         engine = Engine.load(path, "cpu", dtype)
         loading = time.perf_counter() - began
-        base = _timed(engine, EditRequest(label=0, seed=1))[2]
-        seconds = _timed(engine, _request(task, engine, base, 1))[0]
+        seconds = _timed(engine, _work(task, engine, _request(task, engine), 1))[0]
     peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return {
         "model": name, "task": task, "dtype": str(dtype).removeprefix("torch."), "loading_seconds": round(loading, 2),

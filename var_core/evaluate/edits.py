@@ -17,7 +17,7 @@ from ..files.images import save_png, to_pictures
 from ..measures.classifier import Classifier, look
 from ..measures.metrics import bootstrap, frechet, interval, kernel_distance, seam_score
 from ..pictures.data import Pictures
-from ..request import EditRequest, Result
+from ..request import Chance, Edit, Result, requested
 
 FAMILIES = ("box", "strokes", "half", "border", "outpaint")
 METHODS = ("evidence", "official", "telea", "navier-stokes")
@@ -56,23 +56,20 @@ def complete(
     if method in ("telea", "navier-stokes"):
         flag = cv2.INPAINT_TELEA if method == "telea" else cv2.INPAINT_NS
         return cv2.inpaint(picture, mask.astype(np.uint8) * 255, 3, flag), None
-    request = EditRequest(
+    edit, chance = requested(
         task="inpaint", image=Image.fromarray(picture), mask=Image.fromarray(mask.astype(np.uint8) * 255), seed=seed,
-        method=method, context=8.0, **settings,  # type: ignore[arg-type]
+        method=method, context=8.0, **settings,
     )  # fmt: skip
-    result = list(engine.run(request))[-1].result
-    assert result is not None
-    return np.asarray(result.images[0]), result
+    result = engine.draw(edit, chance)
+    return np.asarray(result.image(0)), result
 
 
 def _before_paste(engine: Engine, result: Result, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What the model drew in the whole square, and the same matched to the surroundings, (H, W, 3) uint8."""
-    done = result.passes[-1]
-    drawn = to_pictures(engine.redraw(done.tokens, done.canvas))[0]
-    if not result.request.color_match:
+    drawn = to_pictures(engine.redraw(result.passes[-1].of(0)))[0]
+    if not result.edit.color_match:
         return np.asarray(drawn), np.asarray(drawn)
-    assert result.source is not None
-    return np.asarray(drawn), np.asarray(match_surroundings(drawn, result.source, Image.fromarray(mask)))
+    return np.asarray(drawn), np.asarray(match_surroundings(drawn, result.picture, Image.fromarray(mask)))
 
 
 def edit(
@@ -177,13 +174,11 @@ def class_edit(engine: Engine, classifier: Classifier, val: Pictures, order: np.
         others = [name for name in val.class_names if name != own and name.split("-")[0] == own.split("-")[0]]
         target = str(rng.choice(others or [name for name in val.class_names if name != own]))
         picture = val.centre(int(index), side)
-        request = EditRequest(
+        asked = requested(
             task="edit", image=Image.fromarray(picture), mask=Image.fromarray(mask), label=target, seed=n,
             context=8.0, **settings,
         )  # fmt: skip
-        result = list(engine.run(request))[-1].result
-        assert result is not None
-        crops.append(np.asarray(result.images[0])[box, box])
+        crops.append(np.asarray(engine.draw(*asked).image(0))[box, box])
         untouched.append(picture[box, box])
         wanted.append(val.class_names.index(target))
     named = look(classifier, crops)[1].argmax(1) == np.array(wanted)
@@ -199,21 +194,18 @@ def class_edit(engine: Engine, classifier: Classifier, val: Pictures, order: np.
 
 def order(engine: Engine, classifier: Classifier, val: Pictures, count: int, candidates: int = 4) -> dict:
     """Whether a candidate's scores say which one is good: distance to the true picture in the classifier's features,
-    centre boxes, of the first candidate, of the likeliest and of the one with the least seam, relative to the mean of
-    all; below 1 is better than chance."""
-    side, found = engine.resolution, {"first": [], "likelihood": [], "seam": []}
+    centre boxes, of the first candidate and of the likeliest, relative to the mean of all; below 1 is better than
+    chance."""
+    side, found = engine.resolution, {"first": [], "likelihood": []}
     mask = Image.fromarray(mask_for("box", side, np.random.default_rng(0)).astype(np.uint8) * 255)
     chosen = np.random.default_rng(5).permutation(len(val))[:count]
     for n, index in enumerate(tqdm(chosen, desc="candidates", leave=False)):
         picture = val.centre(int(index), side)
-        request = EditRequest(
-            task="inpaint", image=Image.fromarray(picture), mask=mask, seed=n, context=8.0, candidates=candidates
-        )
-        result = list(engine.run(request))[-1].result
-        assert result is not None
+        asked = Edit(task="inpaint", image=Image.fromarray(picture), mask=mask, context=8.0)
+        result = engine.draw(asked, Chance(seed=n, candidates=candidates))
         features = look(classifier, [picture, *(np.asarray(image) for image in result.images)])[0]
         distances = np.linalg.norm(features[1:] - features[0], axis=1)
-        best = {"first": 0, "likelihood": np.argmax(result.likelihood), "seam": np.argmin(result.seams)}
+        best = {"first": 0, "likelihood": np.argmax(result.likelihood)}
         for name, i in best.items():
             found[name].append(distances[int(i)] / distances.mean())
     out: dict = {"pictures": count, "candidates": candidates}
@@ -228,14 +220,14 @@ def sheet(engine: Engine, out: Path) -> dict:
     tasks = ("box", "strokes", "border", "class")
     for n in range(24):
         task, name = tasks[n % 4], names[n * len(names) // 24]
-        source = np.asarray(_only(engine, EditRequest(label=name, seed=n)))
+        source = np.asarray(_only(engine, label=name, seed=n))
         mask = mask_for("box" if task == "class" else task, side, np.random.default_rng(n))
         common = {"image": Image.fromarray(source), "mask": Image.fromarray(mask.astype(np.uint8) * 255), "seed": n}
         if task == "class":
             target = names[(names.index(name) + 1) % len(names)]
-            made, text = _only(engine, EditRequest(task="edit", label=target, **common)), f"{name} > {target}"
+            made, text = _only(engine, task="edit", label=target, **common), f"{name} > {target}"
         else:
-            made = _only(engine, EditRequest(task="inpaint", **common))
+            made = _only(engine, task="inpaint", **common)
             text = f"{name}, {'outpaint' if task == 'border' else 'inpaint'}"
         tinted = np.where(mask[..., None], (source * 0.45 + np.array((255, 70, 120)) * 0.55).astype(np.uint8), source)
         cells.append((np.concatenate((tinted, np.asarray(made)), axis=1), text))
@@ -250,7 +242,5 @@ def sheet(engine: Engine, out: Path) -> dict:
     return {"file": str(out), "edits": len(cells)}
 
 
-def _only(engine: Engine, request: EditRequest) -> Image.Image:
-    result = list(engine.run(request))[-1].result
-    assert result is not None
-    return result.images[0]
+def _only(engine: Engine, **settings: Any) -> Image.Image:
+    return engine.draw(*requested(**settings)).image(0)

@@ -13,7 +13,7 @@ from ..files.images import save_png
 from ..measures.likelihood import token_cache, validate
 from ..model.registry import open_model
 from ..pictures.data import Pictures
-from ..request import EditRequest
+from ..request import Chance, Edit
 
 
 def likelihood(model_name: str, pictures: Pictures) -> dict:
@@ -43,9 +43,8 @@ def samples(model_name: str, rows: int, out: Path) -> dict:
     cells = []
     for name in engine.class_names:
         for seed in range(rows):
-            result = list(engine.run(EditRequest(label=name, seed=seed)))[-1].result
-            assert result is not None
-            cells.append((name if rows == 1 else f"{name} {seed}", result.images[0]))
+            result = engine.draw(Edit(label=name), Chance(seed=seed))
+            cells.append((name if rows == 1 else f"{name} {seed}", result.image(0)))
     side, caption, columns = engine.resolution, 15, 10
     lines = -(-len(cells) // columns)
     sheet = Image.new("RGB", (columns * (side + 4), lines * (side + caption + 4)), "white")

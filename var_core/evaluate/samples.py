@@ -13,7 +13,7 @@ from ..files.images import save_png
 from ..measures.classifier import Classifier, accuracy, look
 from ..measures.metrics import bootstrap, frechet, interval, kernel_distance
 from ..pictures.data import Pictures
-from ..request import EditRequest
+from ..request import requested
 
 _BATCH = 8
 
@@ -23,9 +23,8 @@ def draw(engine: Engine, class_name: str, count: int, seed: int, **settings) -> 
     pictures: list[np.ndarray] = []
     while len(pictures) < count:
         some = min(_BATCH, count - len(pictures))
-        request = EditRequest(label=class_name, seed=seed + len(pictures), candidates=some, **settings)
-        result = list(engine.run(request))[-1].result
-        assert result is not None
+        asked = requested(label=class_name, seed=seed + len(pictures), candidates=some, **settings)
+        result = engine.draw(*asked)
         pictures += [np.asarray(image) for image in result.images]
     return pictures
 

@@ -10,6 +10,7 @@ import torch
 from .checkpoints import Model, load_model
 from .official import load_official
 
+DEFAULT = "garden-128"
 REPOSITORY = "FoundationVision/var"
 BUNDLED = Path(__file__).parents[2] / "checkpoints"
 _TOKENIZER_FILE = "vae_ch160v4096z32.pth"
@@ -51,7 +52,7 @@ MODELS: dict[str, ModelInfo] = {
     info.name: info
     for info in (
         ModelInfo(
-            name="garden-128",
+            name=DEFAULT,
             title="Garden, flowers and fruit, 128 px",
             resolution=128,
             parameters="12 M",
