@@ -26,8 +26,8 @@ class Edit:
     """What is asked of which picture.
 
     task: "generate" needs nothing; "inpaint" a picture and a mask; "edit" those and a label; "outpaint" a picture
-    and amounts; "vary" a picture and a start scale. image: RGB, upright. mask: "L" of the picture's size, 255 =
-    repaint; given otherwise it is brought to that (above 127; nearest). label: class number or name, None = no class.
+    and amounts; "vary" a picture and a start scale. image: RGB, upright. mask: "L" of the picture's size, above 127 =
+    repaint; given otherwise it is brought to that (nearest). label: class number or name, None = no class.
     Two edits are never compared by their pixels: `same` asks whether all settings are equal and the pictures one.
     """
 
@@ -95,19 +95,13 @@ class Edit:
             _check(width * height <= MAX_PIXELS, f"the enlarged picture would have {megapixels}: add less")
 
     def _fit_mask(self) -> None:
-        """The mask at the picture's size, 0 and 255; the very object where it is that already."""
+        """The mask as "L" at the picture's size; the very object where it is that already."""
         assert self.image is not None
-        empty = "the mask is empty: paint over the part that should change"
-        _check(self.mask is not None, empty)
-        mask = cast(Image.Image, self.mask)
-        if mask.mode != "L":
-            mask = mask.convert("L")
-        if mask.size != self.image.size:
+        mask = self.mask if self.mask is None or self.mask.mode == "L" else self.mask.convert("L")
+        if mask is not None and mask.size != self.image.size:
             mask = mask.resize(self.image.size, Image.Resampling.NEAREST)
-        grey = mask.histogram()
-        _check(sum(grey[128:]) > 0, empty)
-        if any(grey[1:255]):
-            mask = mask.point([0] * 128 + [255] * 128)
+        brightest = 0 if mask is None else cast(tuple[int, int], mask.getextrema())[1]
+        _check(brightest > 127, "the mask is empty: paint over the part that should change")
         object.__setattr__(self, "mask", mask)
 
     @property

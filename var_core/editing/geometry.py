@@ -1,6 +1,7 @@
 """Pure geometry of an edit: squares around painted regions, the windows of an enlargement, crops.
 
-Masks are uint8 arrays (H, W), 0 where the picture is known. Boxes are (left, top, right, bottom) in pixels.
+Masks are uint8 arrays (H, W), 0 where the picture is known and 255 where it is repainted.
+Boxes are (left, top, right, bottom) in pixels.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def regions(mask: np.ndarray) -> list[Box]:
     height, width = mask.shape
     factor = max(1, -(-max(height, width) // _LABEL_SIDE))
     rows, columns = np.arange(0, height, factor), np.arange(0, width, factor)
-    small = np.bitwise_or.reduceat(np.bitwise_or.reduceat(mask, rows, axis=0), columns, axis=1)
+    small = touched(mask, rows, columns)
     count, _, stats, _ = cv2.connectedComponentsWithStats(small, connectivity=8)
     reach = 1
     while count - 1 > _MOST_REGIONS:
@@ -47,6 +48,14 @@ def regions(mask: np.ndarray) -> list[Box]:
         x, y, w, h = cv2.boundingRect(mask[top : top + down, left : left + across])
         boxes.append((int(left) + x, int(top) + y, int(left) + x + w, int(top) + y + h))
     return boxes
+
+
+def touched(mask: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Not 0 where any pixel of a block is; the blocks begin at `rows` and `columns`. Eight pixels at a time."""
+    width = mask.shape[1]
+    whole = cv2.copyMakeBorder(mask, 0, 0, 0, -width % 8, cv2.BORDER_CONSTANT) if width % 8 else mask
+    words = np.bitwise_or.reduceat(np.ascontiguousarray(whole).view(np.uint64), rows, axis=0)
+    return np.bitwise_or.reduceat(words.view(np.uint8)[:, :width], columns, axis=1)
 
 
 def _union(a: Box, b: Box) -> Box:
@@ -73,10 +82,10 @@ def painted_windows(mask: np.ndarray, resolution: int, context: float) -> tuple[
     owner = np.zeros_like(mask)
     for group in groups:
         where = slice(group[1], group[3]), slice(group[0], group[2])
-        mine = (mask[where] > 0) & (owner[where] == 0)
-        if mine.any():
+        free = np.minimum(mask[where], (owner[where] == 0).view(np.uint8))  # 1 where this window draws
+        if free.any():
             boxes.append(_square(group, size, resolution, context))
-            owner[where][mine] = len(boxes)
+            owner[where] += free * np.uint8(len(boxes))
     return boxes, owner
 
 
@@ -119,7 +128,7 @@ def outpaint_amounts(size: tuple[int, int], ratio: float, anchor: tuple[float, f
 def enlarged(picture: Image.Image, amounts: Box) -> Image.Image:
     """The picture with `amounts` added at (left, top, right, bottom), its edge repeated outwards."""
     left, top, right, bottom = amounts
-    return Image.fromarray(np.pad(np.asarray(picture), ((top, bottom), (left, right), (0, 0)), mode="edge"))
+    return Image.fromarray(cv2.copyMakeBorder(np.asarray(picture), top, bottom, left, right, cv2.BORDER_REPLICATE))
 
 
 def outpaint_windows(

@@ -66,7 +66,8 @@ class Plan:
             mask, side = self.mask(number), self.resolution
             small = np.asarray(mask.resize((side, side), Image.Resampling.BOX))
             if mask.width > 16 * side:  # a dot in so large a window must not vanish by rounding
-                small = np.maximum(small, _touched(np.asarray(mask), side))
+                starts = np.arange(side) * mask.width // side
+                small = np.maximum(small, geometry.touched(np.asarray(mask), starts, starts) & 1)
             hole = Image.fromarray((small > 0).astype(np.uint8) * 255)
             fraction = known_fraction(small, self.sides[-1])
             official = self.edit.method == "official"
@@ -117,7 +118,8 @@ def plan_edit(edit: Edit, sides: tuple[int, ...], resolution: int) -> Plan:
         picture = geometry.enlarged(picture, edit.outpaint)
     else:
         assert edit.mask is not None
-        boxes, owner = geometry.painted_windows(np.asarray(edit.mask), resolution, edit.context)
+        mask = cv2.threshold(np.asarray(edit.mask), 127, 255, cv2.THRESH_BINARY)[1]
+        boxes, owner = geometry.painted_windows(mask, resolution, edit.context)
     feather = compositing.usual_feather(owner) if edit.feather is None else edit.feather
     return Plan(edit, picture, [*boxes], owner, sides, resolution, feather)
 
@@ -131,13 +133,6 @@ def cut(owner: np.ndarray, box: Box, where) -> np.ndarray:
     part = where(owner[y : min(bottom, height), x : min(right, width)])
     out[y - top : y - top + part.shape[0], x - left : x - left + part.shape[1]] = part * np.uint8(255)
     return out
-
-
-def _touched(mask: np.ndarray, side: int) -> np.ndarray:
-    """(side, side) uint8: 1 where any pixel of a larger square mask is painted."""
-    starts = np.arange(side) * mask.shape[0] // side
-    rows = np.bitwise_or.reduceat(mask, starts, axis=0)
-    return (np.bitwise_or.reduceat(rows, starts, axis=1) > 0).astype(np.uint8)
 
 
 def known_fraction(mask: np.ndarray, side: int) -> np.ndarray:
