@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import rectangle, scenery
+from conftest import SIDES, rectangle, scenery
 from PIL import Image
 from test_engine import finish
 
 from var_core import Engine, save_png
 from var_core.__main__ import main
 from var_core.files import recipe
+from var_core.files.images import read_private
 
 SIZE = (140, 90)
 TWO = rectangle(SIZE, (10, 10, 30, 40))
@@ -84,3 +87,95 @@ def test_command_line(model_file: Path, tmp_path: Path, capsys) -> None:
     assert main(["generate", "--label", "rose", "--out", str(first), *common]) == 0
     assert main(["replay", str(first), "--out", str(again), *common]) == 0
     assert np.array_equal(np.asarray(Image.open(first)), np.asarray(Image.open(again)))
+
+
+def altered(path: Path, change) -> None:
+    """The same picture with another recipe."""
+    private = read_private(path)
+    assert private is not None
+    document = json.loads(private)
+    changed = change(document)
+    text = changed if isinstance(changed, str) else json.dumps(document)
+    with Image.open(path) as opened:
+        picture = opened.convert("RGB")
+    save_png(picture, path, text.encode())
+
+
+def mask_of(size: tuple[int, int]) -> str:
+    buffer = io.BytesIO()
+    Image.new("L", size).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def numbers(*values: int) -> str:
+    return base64.b64encode(np.array(values, dtype="<u2").tobytes()).decode()
+
+
+HOSTILE = {
+    "a token beyond the codes": lambda d: d["passes"][0]["tokens"].__setitem__(0, numbers(64)),
+    "too few tokens": lambda d: d["passes"][0]["tokens"].__setitem__(1, numbers(1)),
+    "too many tokens": lambda d: d["passes"][0]["tokens"].__setitem__(0, numbers(*range(60_000))),
+    "99 scales": lambda d: d["passes"][0].update(tokens=[numbers(1)] * 99),
+    "no scales": lambda d: d["passes"][0].update(tokens=[]),
+    "tokens no base64": lambda d: d["passes"][0]["tokens"].__setitem__(0, "%%%"),
+    "tokens a number": lambda d: d["passes"][0].update(tokens=7),
+    "an odd byte": lambda d: d["passes"][0]["tokens"].__setitem__(0, "AAAA"),
+    "settings a list": lambda d: d.update(settings=[1]),
+    "settings nothing": lambda d: d.update(settings=None),
+    "settings a text": lambda d: d.update(settings="x"),
+    "no windows": lambda d: d.update(passes=[]),
+    "a thousand windows": lambda d: d.update(passes=d["passes"] * 1000),
+    "a window is a text": lambda d: d.update(passes=["x"]),
+    "a box of two": lambda d: d["passes"][0].update(box=[1, 2]),
+    "a box of no size": lambda d: d["passes"][0].update(box=[4, 4, 4, 4]),
+    "a box of fractions": lambda d: d["passes"][0].update(box=[0.0, 0.0, 80.0, 80.0]),
+    "a box of texts": lambda d: d["passes"][0].update(box=["0", "0", "80", "80"]),
+    "a box of yes": lambda d: d["passes"][0].update(box=[True, 0, 80, 80]),
+    "a large box": lambda d: d["passes"][0].update(box=[0, 0, 9000, 9000]),
+    "a box elsewhere": lambda d: d["passes"][0].update(box=[500, 0, 580, 80]),
+    "an oblong box": lambda d: d["passes"][0].update(box=[0, 0, 80, 60]),
+    "a large mask": lambda d: d["passes"][0].update(alpha=mask_of((4000, 4000))),
+    "a mask of another size": lambda d: d["passes"][0].update(alpha=mask_of((3, 3))),
+    "no mask": lambda d: d["passes"][0].pop("alpha"),
+    "a fade elsewhere": lambda d: d["fades"][0].update(at=[139, 89]),
+    "a fade before": lambda d: d["fades"][0].update(at=[-1, 0]),
+    "a fade nowhere": lambda d: d["fades"][0].update(at=None),
+    "no fades": lambda d: d.pop("fades"),
+    "codes beside": lambda d: d["passes"][0].update(codes=[numbers(1, 2)]),
+    "codes that are no numbers": lambda d: d["passes"][0].update(
+        codes=[base64.b64encode(np.full(8 * n * n, np.nan, "<f4").tobytes()).decode() for n in SIDES]
+    ),
+    "the model a list": lambda d: d.update(model=[]),
+    "a deep nest": lambda d: "[" * 100_000,
+    "no JSON": lambda d: "{",
+    "an old version": lambda d: d.update(version=1),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_what_a_file_says_is_checked_first(engine: Engine, tmp_path: Path, case: str, monkeypatch) -> None:
+    path = tmp_path / "hostile.png"
+    _, result = finish(engine, task="inpaint", image=scenery(*SIZE), mask=rectangle(SIZE, (30, 20, 70, 60)), seed=1)
+    engine.save(result, path)
+    altered(path, HOSTILE[case])
+    monkeypatch.setattr(engine, "redraw", lambda *_: pytest.fail("drawn before it was checked"))
+    with pytest.raises(ValueError, match="recipe") as told:
+        engine.replay(path)
+    assert "\n" not in str(told.value) and len(str(told.value)) < 300
+    assert isinstance(recipe.settings_of_file(path), dict)
+
+
+def test_a_picture_that_others_open_and_that_says_what_it_was_computed_in(engine: Engine, tmp_path: Path) -> None:
+    """The recipe lies in a private chunk, not among the texts that Pillow refuses when they are long."""
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1000, 1300, 3), dtype=np.uint8))
+    mask = rectangle((1300, 1000), (200, 200, 1100, 800))
+    _, result = finish(engine, task="inpaint", image=noise, mask=mask, seed=1, feather=200)
+    path = tmp_path / "large.png"
+    engine.save(result, path)
+    private = read_private(path)
+    assert private is not None and len(private) > 2**20
+    with Image.open(path) as opened:
+        assert opened.size == (1300, 1000) and not opened.info.keys() & {"var-editor"}
+        assert np.array_equal(np.asarray(opened), np.asarray(result.image(0)))
+    assert engine.replay(path).tobytes() == result.image(0).tobytes()
+    assert recipe.read(path).precision == str(engine.precision) and "float32" in str(engine.precision)
