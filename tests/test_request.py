@@ -42,7 +42,7 @@ def test_numbers_are_read_as_their_own_kind() -> None:
     assert not CHANCE["smooth"].allows(1) and CHANCE["smooth"].parse("true") is True
     with pytest.raises(ValueError, match=r'the guidance must be a number from 0 to 20, got "much"'):
         CHANCE["guidance"].parse("much")
-    with pytest.raises(ValueError, match='got "x{56}[.]{3}$'):
+    with pytest.raises(ValueError, match=r'got "x{56}[.]{3}$'):
         CHANCE["seed"].read("x" * 1000)
     with pytest.raises(ValueError, match="the seed must be a whole number from 0 to 4294967295, got -1"):
         Chance(seed=-1)
