@@ -217,6 +217,24 @@ def test_download_list_and_damage(hub: str, tmp_path: Path) -> None:
     assert broken.returncode == 1 and "damaged" in broken.stderr and "Traceback" not in broken.stderr
 
 
+@pytest.mark.parametrize("damage", ["bytes", "cut", "pointer", "a copy without a link"])
+def test_what_is_damaged_in_the_cache_is_fetched_again(hub: str, tmp_path: Path, damage: str) -> None:
+    cache, name = tmp_path / "cache", "var_d16.pth"
+    assert command(hub, cache, "download", "var-d16").returncode == 0
+    (placed,) = (cache / "hub" / "models--FoundationVision--var").glob(f"snapshots/*/{name}")
+    whole = Hub.files[name]
+    if damage == "a copy without a link":
+        placed.unlink()
+    broken = {"bytes": bytes(len(whole)), "cut": whole[:-1], "pointer": b"version https://git-lfs.github.com/spec/v1\n"}
+    placed.write_bytes(broken.get(damage, whole[:5]))  # through the link, where there is one
+    Hub.served.clear()
+    done = command(hub, cache, "download", "var-d16")
+    assert done.returncode == 0, done.stderr
+    assert [served for served, _ in Hub.served] == ([] if damage == "a copy without a link" else [name])
+    assert placed.read_bytes() == whole
+    assert command("http://127.0.0.1:9", cache, "download", "var-d16").returncode == 0, "what is whole asks nobody"
+
+
 def test_a_broken_download_goes_on_where_it_stopped(hub: str, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     name = "vae_ch160v4096z32.pth"

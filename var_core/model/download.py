@@ -27,9 +27,10 @@ def cached(repository: str, file: str) -> Path | None:
 
 
 def fetch(repository: str, file: str) -> Path:
-    """The file in the hub's cache, downloaded where it is missing. ValueError with one sentence on failure."""
+    """The file in the hub's cache, downloaded where it is missing or is not what its digest says. ValueError with one
+    sentence on failure."""
     found = cached(repository, file)
-    if found is not None:
+    if found is not None and _sha256(found) == found.resolve().name:  # blobs are called by their digest
         return found
     if constants.HF_HUB_OFFLINE:
         raise ValueError(f"{file} was not fetched because HF_HUB_OFFLINE is set: unset it and try again")
@@ -56,11 +57,11 @@ def _store(repository: str, file: str, url: str, metadata: HfFileMetadata) -> Pa
     blob = folder / "blobs" / digest
     blob.parent.mkdir(parents=True, exist_ok=True)
     with WeakFileLock(blob.with_name(f"{digest}.lock")):  # the page and the command line may both be at it
-        if not blob.is_file():
+        if not blob.is_file() or blob.stat().st_size != size or _sha256(blob) != digest:
             _complete(blob, digest, size, file, url)
     pointer = folder / "snapshots" / commit / file
     pointer.parent.mkdir(parents=True, exist_ok=True)
-    pointer.unlink(missing_ok=True)
+    pointer.unlink(missing_ok=True)  # also a copy, where there are no links
     try:
         pointer.symlink_to(os.path.relpath(blob, pointer.parent))
     except OSError:  # a file system without links

@@ -118,8 +118,9 @@ def open_model(name_or_path: str, dtype: torch.dtype = torch.float32) -> Model:
 
 
 def download(name: str) -> tuple[Path, ...]:
-    """Fetch a registered model into the hub's cache, with a progress bar on standard error. ValueError with one
-    sentence when the hub cannot be reached or a file arrives damaged; what has arrived is kept for the next try."""
+    """Fetch a registered model into the hub's cache, with a progress bar on standard error; what is there already is
+    verified, and replaced where it is damaged. ValueError with one sentence when the hub cannot be reached or a file
+    arrives damaged; what has arrived is kept for the next try."""
     info = MODELS.get(name)
     if info is None:
         raise _unknown(name)
