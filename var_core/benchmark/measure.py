@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -166,6 +167,24 @@ def _spread(values: list[float], digits: int = 4) -> list[float]:
     return [round(v, digits) for v in (min(values), statistics.median(values), max(values))]
 
 
+def _ratios(above: list[float], below: list[float], digits: int) -> list[float]:
+    return _spread([a / b for a, b in zip(above, below, strict=True)], digits)
+
+
+def _branch_shares(engine: Engine, times: list[float], whole: list[float], afresh: list[float]) -> dict[str, Any]:
+    scales = engine.transformer.scales
+    return {
+        "tokens_that_remain": round(1 - scales.spans[BRANCH_FROM][0] / scales.total, 3),
+        "share_of_generate": _ratios(times, whole, 3),
+        "share_of_generate_first_branch": _ratios(afresh, whole, 3),
+    }
+
+
+def _device(device: torch.device) -> dict[str, Any]:
+    machine = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "CPU"
+    return {"device": str(device), "machine": machine, "threads": torch.get_num_threads()}
+
+
 def measure(
     name: str, task: str, dtype: torch.dtype, runs: int, encoded: bool = False, device: str = "cpu", candidates: int = 1
 ) -> dict:
@@ -196,19 +215,12 @@ def measure(
             whole.append(_timed(engine, lambda: engine.run(edit, Chance(seed=1, candidates=candidates)))[0])
             afresh.append(_timed(engine, work, remembered=False)[0])
     if task == "branch":
-        spans = engine.transformer.scales.spans
-        extra = {
-            "tokens_that_remain": round(1 - spans[BRANCH_FROM][0] / spans[-1][1], 3),
-            "share_of_generate": _spread([a / b for a, b in zip(times, whole, strict=True)], 3),
-            "share_of_generate_first_branch": _spread([a / b for a, b in zip(afresh, whole, strict=True)], 3),
-        }
+        extra = _branch_shares(engine, times, whole, afresh)
     parts, (least, median, most) = _parts(engine, work, encoded), _spread(times)
     return {
         "model": name,
         "task": task,
-        "device": str(engine.device),
-        "machine": torch.cuda.get_device_name() if engine.device.type == "cuda" else platform.processor() or "CPU",
-        "threads": torch.get_num_threads(),
+        **_device(engine.device),
         "dtype": str(dtype).removeprefix("torch."),
         "weights": "random" if made_up else "trained",
         "runs": runs,
@@ -222,7 +234,7 @@ def measure(
         "reference_seconds": _spread(plain_times)[1],
         "reference_min_max": [_spread(plain_times)[0], _spread(plain_times)[2]],
         "speedup": round(statistics.median(plain_times) / median, 2),
-        "speedups": _spread([a / b for a, b in zip(plain_times, times, strict=True)], 2),
+        "speedups": _ratios(plain_times, times, 2),
         **extra,
         "parts": parts,
         "preview_share": round(parts["preview"] / sum(parts.values()), 3),

@@ -87,8 +87,7 @@ def edit(
     that counts would be how soft the model draws), and for the engine's methods the known pixels' error before the
     paste in dB. 95 % intervals over pictures (`bootstrap`); `ours_better` is the share of paired draws in which ours is
     nearer to the truth than the other method. Class edits are counted on six times as many pictures, as far as there
-    are. `settings` (evidence, fill, color_match) are those of our own
-    method's requests.
+    are. `settings` (evidence, fill, color_match) are those of our own method's requests.
     """
     side = engine.resolution
     rates = np.random.default_rng(5).permutation(len(val))[: 6 * count]  # a share of hits needs more than a distance
@@ -101,18 +100,8 @@ def edit(
         masks = [mask_for(family, side, rng) for _ in order]
         found, draws = {}, {}
         for method in METHODS:
-            made, hard, known = [], [], []
-            pairs = zip(real, masks, strict=True)
-            for n, (picture, mask) in enumerate(tqdm(pairs, desc=f"{family} {method}", total=count, leave=False)):
-                own = settings if method == METHODS[0] else {"color_match": False}  # as published
-                done, result = complete(engine, picture, mask, method, n, **own)
-                made.append(done)
-                if result is not None:
-                    drawn, matched = _before_paste(engine, result, mask)
-                    error = np.square(drawn.astype(float) - picture)[~mask].mean()
-                    known.append(-10 * math.log10(max(error, 1e-9) / 255**2))
-                    done = np.where(mask[..., None], matched, picture)
-                hard.append(done)
+            own = settings if method == METHODS[0] else {"color_match": False}  # as published
+            made, hard, known = _completed(engine, real, masks, method, f"{family} {method}", **own)
             found[method], draws[method] = _figures(look(classifier, made)[0], truth, hard, real, masks)
             if known:
                 found[method]["known_psnr"] = round(float(np.mean(known)), 2)
@@ -134,6 +123,25 @@ def edit(
         "families": measured,
         "class_edit": class_edit(engine, classifier, val, rates, **settings),
     }
+
+
+def _completed(
+    engine: Engine, real: list[np.ndarray], masks: list[np.ndarray], method: str, title: str, **settings: Any
+) -> tuple[list[np.ndarray], list[np.ndarray], list[float]]:
+    """Every picture completed, the same pasted without a fade, and for the engine's methods the known pixels' error
+    before the paste in dB."""
+    made, hard, known = [], [], []
+    pairs = zip(real, masks, strict=True)
+    for n, (picture, mask) in enumerate(tqdm(pairs, desc=title, total=len(real), leave=False)):
+        done, result = complete(engine, picture, mask, method, n, **settings)
+        made.append(done)
+        if result is not None:
+            drawn, matched = _before_paste(engine, result, mask)
+            error = np.square(drawn.astype(float) - picture)[~mask].mean()
+            known.append(-10 * math.log10(max(error, 1e-9) / 255**2))
+            done = np.where(mask[..., None], matched, picture)
+        hard.append(done)
+    return made, hard, known
 
 
 def _mean_interval(values: np.ndarray) -> list[float]:
@@ -171,7 +179,7 @@ def class_edit(engine: Engine, classifier: Classifier, val: Pictures, order: np.
     crops, untouched, wanted = [], [], []
     for n, index in enumerate(tqdm(order, desc="class edits", leave=False)):
         own = val.class_names[val.labels[index]]
-        others = [name for name in val.class_names if name != own and name.split("-")[0] == own.split("-")[0]]
+        others = [name for name in val.class_names if name != own and name.split("-")[0] == val.kind(index)]
         target = str(rng.choice(others or [name for name in val.class_names if name != own]))
         picture = val.centre(int(index), side)
         asked = requested(
