@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import tempfile
+import threading
+from pathlib import Path
+from types import FrameType
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nothing is reported
+
+GRACE = 2.5  # seconds from the order to end until the process does, whatever it is computing
 
 
 def main() -> int:
@@ -23,40 +29,77 @@ def main() -> int:
         "--port", type=int, default=None, help="default: GRADIO_SERVER_PORT, or the first free one from 7860"
     )
     args = parser.parse_args()
-
-    cache = tempfile.TemporaryDirectory(prefix="var-editor-")  # of uploads and results: gone when the server ends
-    os.environ.setdefault("GRADIO_TEMP_DIR", cache.name)
-    from app import zero
-
-    zero.ready()
-    from app import ui
-    from app.engines import Engines
-    from var_core import find_model
-
+    for order in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(order, _end)
     try:
-        find_model(args.model)
+        with tempfile.TemporaryDirectory(prefix="var-editor-") as folder:
+            tempfile.tempdir = folder  # of uploads, results and all else: gone when the server ends
+            _serve(args)
+    except KeyboardInterrupt:
+        pass
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl+C: in order, temporary files removed
+    return 0
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """End in order; what has not ended after GRACE seconds is cut off."""
+    last = threading.Timer(GRACE, _cut_off)
+    last.daemon = True
+    last.start()
+    raise KeyboardInterrupt
+
+
+def _cut_off() -> None:
+    if tempfile.tempdir is not None:
+        shutil.rmtree(tempfile.tempdir, ignore_errors=True)
+    os._exit(0)
+
+
+def _serve(args: argparse.Namespace) -> None:
+    """The page, until the server is told to end. ValueError where it cannot begin."""
+    uploads = Path(os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()) / "gradio")))
+    from app import zero
+
+    zero.ready()
+    from starlette.middleware import Middleware
+
+    from app import housekeeping, ui
+    from app.door import Door
+    from app.engines import Engines
+    from app.session import MOST
+    from app.turns import OF_ALL
+    from var_core import find_model
+    from var_core.files.images import MAX_BYTES
+
+    find_model(args.model)
     engines = Engines(args.model)
     page = ui.build(engines)
     engines.start()
-    page.queue(max_size=32, default_concurrency_limit=4)
-    page.launch(
-        server_name=args.host,
-        server_port=args.port,
-        theme=ui.theme(),
-        head=ui.HEAD,
-        ssr_mode=False,
-        run_history=False,
-        show_error=False,
-        max_file_size="20mb",
-        footer_links=["api"],
-    )
-    engines.close()
-    cache.cleanup()
-    return 0
+    try:
+        # api_open: what goes through the queue is not to be had past it
+        page.queue(max_size=128, default_concurrency_limit=8, api_open=False).launch(
+            server_name=args.host,
+            server_port=args.port,
+            theme=ui.theme(),
+            head=ui.HEAD,
+            ssr_mode=False,
+            run_history=False,
+            show_error=False,
+            max_file_size=MAX_BYTES,
+            footer_links=["api"],
+            max_threads=OF_ALL + 32,  # a run that waits for its turn holds one
+            state_session_capacity=MOST,
+            app_kwargs={"middleware": [Middleware(Door, folder=uploads)]},
+            prevent_thread_lock=True,
+        )
+        ending = threading.Event()
+        housekeeping.start(page, ending)
+        ending.wait()
+    finally:
+        engines.close()  # first: no run may go on while the connections are closed
+        page.close()
 
 
 if __name__ == "__main__":

@@ -1,106 +1,150 @@
 """The same work for programs: named endpoints that stream, for gradio_client and plain HTTP.
 
 Each yields (progress, pictures): progress is {scale, scales, window, windows, seconds, seed, preview}, the preview a
-JPEG data URI; pictures are the finished PNG files and come with the last item. /branch continues the last result of
-the same session.
+JPEG data URI; pictures are the finished PNG files and come with the last item. While the runs of others come first,
+scale is 0 and `waiting` says how many. /branch continues the last result of the same session. Which arguments there
+are, and what they are when left out, is declared in `var_core`.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
 import gradio as gr
+from gradio.data_classes import FileData
+from gradio.utils import get_upload_folder
 
-from var_core import EditRequest, Engine, open_mask, outpaint_amounts
+from var_core import (
+    ANCHORS,
+    CHANCE,
+    EDIT,
+    SETTINGS,
+    WITH_MASK,
+    Chance,
+    Edit,
+    Frame,
+    Setting,
+    open_mask,
+    outpaint_amounts,
+    settings_of_file,
+)
 
 from . import canvas
-from .form import ANCHORS
-from .handlers import Handlers, spoken, toast
-from .session import Entry, Session
-from .zero import gpu
+from .answers import refusal, spoken
+from .form import AMOUNTS
+from .session import Entry, Made, Session
+from .turns import Ticket
+from .work import Waiting, Work, cost, cost_again
 
-_OPTIONS = ("seed", "candidates", "guidance", "top_k", "top_p", "smooth", "model", "random_scales")
-_HOLD = ("method", "context", "feather", "color_match")
-
-
-def _whole(value: Any) -> int | None:
-    return None if value is None else int(value)
+Item = tuple[dict, list[FileData]]
+Steps = Iterator[Frame | Waiting]
+_TEXTS = {
+    "generate": "A new picture of a class.",
+    "inpaint": "Redraw the white part of the mask.",
+    "edit": "Redraw it as a class.",
+    "outpaint": "Extend a picture, by pixels or to a ratio with an anchor.",
+    "vary": "Keep start_scale scales of a picture.",
+    "branch": "Keep start_scale scales of a candidate of the last result, and draw the rest anew.",
+}
+_RATIO = Setting(name="ratio", kind=float, default=None, low=0.05, high=20, label="Ratio")
 
 
 class Api:
-    """Turns endpoint arguments into requests; the streaming is the page's own."""
+    """Turns endpoint arguments into requests."""
 
-    def __init__(self, handlers: Handlers) -> None:
-        self.handlers = handlers
+    def __init__(self, work: Work) -> None:
+        self.work = work
 
-    def models(self) -> dict[str, Any]:
+    def models(self) -> dict:
         """The model in use and its classes, in order."""
-        engine = self.handlers.engines.get()
+        engine = self.work.engines.get()
         return {"model": engine.name, "resolution": engine.resolution, "classes": list(engine.class_names)}
 
-    def replay(self, image: str) -> str:
+    def replay(self, request: gr.Request, image: FileData) -> FileData:
         """The picture of a saved PNG again, from the tokens in its recipe, without sampling."""
+        ticket, engines = None, self.work.engines
         try:
-            if not image:
-                raise ValueError("An image is needed: send a PNG that this editor saved.")
-            self.handlers.pictures.open(image)  # the limits of uploads hold here too
-            path = self.handlers.outbox.place() / "replay.png"
-            engine = self.handlers.engines.get()
-            self.handlers.engines.compute(lambda: engine.replay(image)).save(path)
-            return str(path)
+            ticket = self.work.join(request)
+            path = sent(image, "An image is needed: send a PNG that this editor saved.")
+            picture = self.work.pictures.open(path).image  # the limits of uploads hold here too
+            said = settings_of_file(path).get("model")
+            name = engines.name_of(said) if isinstance(said, str) else None
+            for _ in self.work.turn(ticket, 20 * picture.width * picture.height):
+                continue
+            made = engines.replay(name or engines.default, path)
+            return FileData(path=self.work.outbox.picture(made, "replay.png"))
         except Exception as error:
-            raise toast(spoken(error)) from error
+            raise refusal(spoken(error)) from error
+        finally:
+            if ticket is not None:
+                ticket.leave()
 
-    def run(self, task: str, session: Session, given: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    def run(self, task: str, request: gr.Request, given: dict[str, Any]) -> Iterator[tuple[dict, list[dict]]]:
+        """One job, from its place in the queue to its files."""
+        session, ticket = self._session(request), None
         try:
-            engine = self.handlers.engines.get(given["model"] or None)
-            request = self._request(task, session, given)
-            yield from self._stream(engine, request, session)
-        except GeneratorExit:
-            raise
+            ticket = self.work.join(request)
+            begin = self._branch if task == "branch" else self._new
+            model, steps = begin(task, ticket, session, given)
+            yield from self._stream(task, model, steps, session)
         except Exception as error:
-            raise toast(spoken(error)) from error
+            raise refusal(spoken(error)) from error
+        finally:
+            if ticket is not None:
+                ticket.leave()
 
-    def _request(self, task: str, session: Session, given: dict[str, Any]) -> EditRequest:
-        fields: dict[str, Any] = {
-            "task": task,
-            "label": given.get("label") or None,
-            "seed": _whole(given["seed"]),
-            "candidates": int(given["candidates"]),
-            "guidance": given["guidance"],
-            "top_k": _whole(given["top_k"]),
-            "top_p": given["top_p"],
-            "random_scales": _whole(given["random_scales"]),
-            "smooth": bool(given["smooth"]),
-        }
-        if "start_scale" in given:
-            fields["start_scale"] = int(given["start_scale"])
-        if task == "branch":
-            entry = session.current()
-            return EditRequest(**fields, base=entry.result, base_index=int(given["candidate"]) - 1)
-        if "image" in given:
-            if not given["image"]:
-                raise ValueError("An image is needed: send a PNG, JPEG or WebP file.")
-            picture = fields["image"] = self.handlers.pictures.open(given["image"]).image
-            if "mask" in given:
-                if not given["mask"]:
-                    raise ValueError("A mask is needed: send a picture that is white where it should be repainted.")
-                fields["mask"] = open_mask(given["mask"], picture.size)
-            if task == "outpaint":
-                sides = ("left", "top", "right", "bottom")
-                left, top, right, bottom = (int(given[side]) for side in sides)
-                fields["outpaint"] = (left, top, right, bottom)
-                if given["ratio"]:
-                    fields["outpaint"] = outpaint_amounts(picture.size, float(given["ratio"]), ANCHORS[given["anchor"]])
-        for name in _HOLD:
-            if name in given:
-                fields[name] = _whole(given[name]) if name == "feather" else given[name]
-        return EditRequest(**fields)
+    def _session(self, request: gr.Request) -> Session:
+        name = f"program {request.session_hash}"
+        session = self.work.sessions.find(name) or Session()
+        self.work.sessions.put(name, session)
+        return session
 
-    def _stream(self, engine: Engine, request: EditRequest, session: Session) -> Iterator[tuple[Any, ...]]:
-        for frame in self.handlers.engines.run(engine, request):
+    def _new(self, task: Any, ticket: Ticket, session: Session, given: dict[str, Any]) -> tuple[str, Steps]:
+        model = given["model"] or self.work.engines.default
+        self.work.engines.check(model)
+        chance = Chance(**{name: given[name] for name in CHANCE})
+        edit = Edit(task=task, label=given.get("label") or None, **self._pictures(task, given))
+        plan = self.work.plan(session, model, edit)
+        steps = partial(self.work.engines.run, model, edit, chance, plan)
+        return model, self.work.frames(ticket, cost(plan, chance.candidates), steps)
+
+    def _pictures(self, task: str, given: dict[str, Any]) -> dict[str, Any]:
+        """The fields of an edit: its settings, and what the files hold."""
+        fields = {name: given[name] for name in EDIT if name in given}
+        if task == "generate":
+            return fields
+        upload = self.work.pictures.open(sent(given["image"], "An image is needed: send a picture file."))
+        fields["image"] = upload.image
+        if task in WITH_MASK:
+            words = "A mask is needed: send a picture that is white where it should be repainted."
+            fields["mask"] = open_mask(sent(given["mask"], words), upload.image.size, upload.orientation)
+        if task == "outpaint" and given["ratio"] is not None:
+            if given["anchor"] not in ANCHORS:
+                raise ValueError(f"the anchor must be one of {', '.join(ANCHORS)}")
+            amounts = outpaint_amounts(upload.image.size, _RATIO.read(given["ratio"]), ANCHORS[given["anchor"]])
+            fields |= dict(zip(AMOUNTS, amounts, strict=True))
+        return fields
+
+    def _branch(self, task: str, ticket: Ticket, session: Session, given: dict[str, Any]) -> tuple[str, Steps]:
+        entry = session.current()
+        if given["model"] and given["model"] != entry.model:
+            raise ValueError(f"the result was made with {entry.result.model}: leave the model out")
+        chance = Chance(**{name: given[name] for name in CHANCE})
+        start = EDIT["start_scale"].read(given["start_scale"])
+        index = SETTINGS["candidates"].read(given["candidate"]) - 1
+        label = given["label"] or None
+        steps = partial(self.work.engines.branch, entry.model, entry.result, index, start, chance, label)
+        return entry.model, self.work.frames(ticket, cost_again(entry.result, chance.candidates), steps)
+
+    def _stream(self, task: str, model: str, steps: Steps, session: Session) -> Iterator[tuple[dict, list[dict]]]:
+        for frame in steps:
+            if isinstance(frame, Waiting):
+                yield {"scale": 0, "seconds": 0.0, "waiting": frame.ahead}, []
+                continue
             progress = {
                 "scale": frame.scale,
                 "scales": frame.scales,
@@ -111,83 +155,76 @@ class Api:
                 "preview": canvas.data_uri(frame.previews[0]),
             }
             if frame.result is None:
-                yield progress, None, gr.skip()
+                yield progress, []
                 continue
             session.count += 1
-            session.add(Entry(session.count, frame.result, request.task, engine.name, engine.sides, [], None, False))
-            folder = self.handlers.outbox.place()
-            paths = []
-            for index in range(len(frame.result.images)):
-                path = folder / f"{request.task}-{frame.seed}-{index + 1}.png"
-                engine.save(frame.result, path, index)
-                paths.append(str(path))
-            yield progress | {"notices": list(frame.result.notices)}, paths, session
+            kept = self.work.shelf.keep(Made(frame.result))
+            entry = Entry(session.count, task, model, self.work.engines.get(model).sides, kept, frame.result.sketch)
+            session.add(entry)
+            paths = [self.work.outbox.saved(entry, index) for index in range(len(frame.result.patches))]
+            yield (
+                progress | {"notices": list(frame.result.notices)},
+                [FileData(path=path).model_dump() for path in paths],
+            )
 
 
-def add_api(handlers: Handlers, session: gr.State) -> None:
-    """Declare the endpoints. Parameter names are the labels of components that the page never shows."""
-    api = Api(handlers)
-    with gr.Column(visible=False):
-        parts: dict[str, Any] = {
-            "image": gr.File(label="image", type="filepath"),
-            "mask": gr.File(label="mask", type="filepath"),
-            "label": gr.Textbox("", label="label"),
-            "seed": gr.Number(None, label="seed", precision=0),
-            "candidates": gr.Number(1, label="candidates", precision=0),
-            "guidance": gr.Number(None, label="guidance"),
-            "top_k": gr.Number(None, label="top_k", precision=0),
-            "top_p": gr.Number(None, label="top_p"),
-            "random_scales": gr.Number(None, label="random_scales", precision=0),
-            "smooth": gr.Checkbox(False, label="smooth"),
-            "model": gr.Textbox("", label="model"),
-            "start_scale": gr.Number(0, label="start_scale", precision=0),
-            "method": gr.Textbox("evidence", label="method"),
-            "context": gr.Number(2.0, label="context"),
-            "feather": gr.Number(None, label="feather", precision=0),
-            "color_match": gr.Checkbox(True, label="color_match"),
-            "left": gr.Number(0, label="left", precision=0),
-            "top": gr.Number(0, label="top", precision=0),
-            "right": gr.Number(0, label="right", precision=0),
-            "bottom": gr.Number(0, label="bottom", precision=0),
-            "ratio": gr.Number(None, label="ratio"),
-            "anchor": gr.Dropdown(list(ANCHORS), value="centre", label="anchor"),
-            "candidate": gr.Number(1, label="candidate", precision=0),
-        }
-        outputs = [gr.JSON(label="progress"), gr.File(label="pictures", file_count="multiple"), session]
-        listing = gr.JSON(label="models")
-        picture = gr.File(label="picture")
-        trigger = gr.Button()
-    sides = ("left", "top", "right", "bottom", "ratio", "anchor")
-    endpoints = {
-        "generate": ("A new picture of a class.", ("label", *_OPTIONS)),
-        "inpaint": ("Redraw the white part of the mask.", ("image", "mask", "start_scale", *_HOLD, *_OPTIONS)),
-        "edit": ("Redraw it as a class.", ("image", "mask", "label", "start_scale", *_HOLD, *_OPTIONS)),
-        "outpaint": ("Extend a picture, by pixels or to a ratio.", ("image", "label", *sides, *_HOLD[2:], *_OPTIONS)),
-        "vary": ("Keep start_scale scales of a picture.", ("image", "label", "start_scale", *_OPTIONS)),
-        "branch": ("Keep start_scale scales of the last result.", ("start_scale", "candidate", "label", *_OPTIONS)),
-    }
-    for task, (text, names) in endpoints.items():
-        trigger.click(
-            gpu(_endpoint(api, task, names, parts)), [session, *(parts[name] for name in names)], outputs,
-            api_name=task, api_description=text, concurrency_limit=1, concurrency_id="engine", show_progress="hidden",
-        )  # fmt: skip
-    trigger.click(
-        gpu(api.replay), parts["image"], picture, api_name="replay", concurrency_limit=1, concurrency_id="engine",
-        show_progress="hidden",
-    )  # fmt: skip
-    trigger.click(api.models, None, listing, api_name="models", show_progress="hidden")
+def sent(file: Any, words: str) -> str:
+    """Path of a file that the visitor sent. ValueError for anything else: no other file of the server can be had."""
+    path = file.get("path") if isinstance(file, dict) else None
+    if not path or not isinstance(path, str):
+        raise ValueError(words)
+    if not Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
+        raise ValueError("This file was not uploaded: send it with handle_file.")
+    return path
 
 
-def _endpoint(api: Api, task: str, names: tuple[str, ...], parts: dict[str, Any]) -> Callable[..., Any]:
-    """One generator with a real signature: from it the client learns names and defaults."""
+def add_api(work: Work) -> None:
+    """Declare the endpoints."""
+    api = Api(work)
+    anyhow: dict[str, Any] = {"concurrency_limit": None}  # whose turn it is, `turns` says
+    for task in _TEXTS:
+        endpoint = _endpoint(api, task)
+        gr.api(endpoint, api_name=task, api_description=endpoint.__doc__, **anyhow)
+    gr.api(api.replay, api_name="replay", **anyhow)
+    gr.api(api.models, api_name="models")
 
-    def stream(session: Session, *values: Any) -> Iterator[tuple[Any, ...]]:
-        yield from api.run(task, session, dict(zip(names, values, strict=True)))
 
+def _arguments(task: str) -> list[inspect.Parameter]:
+    """What an endpoint takes: files, a class, the settings that are declared for the task, and the model."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter("session", kind)]
-    for name in names:
-        default = inspect.Parameter.empty if name in ("image", "mask") else parts[name].value
-        parameters.append(inspect.Parameter(name, kind, default=default))
-    stream.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+
+    def argument(name: str, form: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+        return inspect.Parameter(name, kind, default=default, annotation=form)
+
+    found = [argument("request", gr.Request)]
+    found += [argument("image", FileData)] if task not in ("generate", "branch") else []
+    found += [argument("mask", FileData)] if task in WITH_MASK else []
+    found += [argument("label", str, "")] if task != "inpaint" else []
+    own = (
+        {"start_scale": EDIT["start_scale"]} if task == "branch" else {n: s for n, s in EDIT.items() if task in s.tasks}
+    )
+    found += [argument(name, _type(each), each.default) for name, each in (own | CHANCE).items()]
+    found += [argument("candidate", int, 1)] if task == "branch" else []
+    if task == "outpaint":
+        found += [argument("ratio", float | None, None), argument("anchor", Literal[tuple(ANCHORS)], "centre")]
+    return [*found, argument("model", str, "")]
+
+
+def _type(setting: Setting) -> Any:
+    plain: Any = Literal[setting.choices] if setting.choices else setting.kind
+    return plain | None if setting.default is None else plain
+
+
+def _endpoint(api: Api, task: str) -> Callable[..., Any]:
+    """A generator function whose signature says what it takes, as its callers and the API's page read it."""
+    arguments = _arguments(task)
+    names = [argument.name for argument in arguments[1:]]
+
+    def stream(request: gr.Request, *values: Any) -> Iterator[tuple[dict, list[dict]]]:
+        yield from api.run(task, request, dict(zip(names, values, strict=True)))
+
+    helped = [f"{name}: {SETTINGS[name].help}" for name in names if name in SETTINGS]
+    stream.__doc__ = "\n".join([_TEXTS[task], *helped])
+    stream.__signature__ = inspect.Signature(arguments, return_annotation=Item)  # type: ignore[attr-defined]
+    stream.__annotations__ = {argument.name: argument.annotation for argument in arguments}
     return stream

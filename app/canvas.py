@@ -9,7 +9,6 @@ import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 from PIL import Image
@@ -22,7 +21,6 @@ _MASK_BYTES = 4 * 2**20
 _PREFIX = "data:image/png;base64,"
 
 
-@lru_cache(4)  # a run finds what was read while the visitor still painted
 def parse_mask(url: str | None, size: tuple[int, int]) -> Image.Image | None:
     """The painter's layer (a PNG data URL, painted = opaque) as "L" of 0 and 255 at `size`, scaled with nearest.
 

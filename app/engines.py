@@ -5,25 +5,30 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from var_core import MODELS, EditRequest, Engine, Frame
+from PIL import Image
+
+from var_core import MODELS, Chance, Edit, Engine, Frame, Plan, Result
 from var_core.model.registry import download, is_on_disk
 
 from . import zero
 
 T = TypeVar("T")
 KEPT = 2  # engines in memory at once
+PATIENCE = 30.0  # seconds that one waits for others' plans
+ENDING = "the server is ending: start it again, then try once more"
 
 
 class Engines:
     """Loads each model once, on first use. Switching disturbs nobody: a run keeps the engine it started with, and
-    the least recently used one is let go.
+    the least recently used one is let go. Only registered models and `default` can be had, by name.
 
     One thread does all the arithmetic, whoever asked for it: OpenMP keeps a team of helpers for every thread that
-    calls it, and with a second team in the process every run takes a third longer (measured on two cores)."""
+    calls it, and with a second team in the process every run takes a third longer (measured on two cores). Runs take
+    turns on it, a scale each."""
 
     def __init__(self, default: str) -> None:
         self.default = default
@@ -32,9 +37,12 @@ class Engines:
         self._lock = threading.Lock()  # guards the two tables and the count of runs; never held while a model is read
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
-        self._reading: dict[str, threading.Lock] = {}
+        self._reading = {name: threading.Lock() for name in (default, *MODELS)}
         self._runs = 0
         self._arithmetic = ThreadPoolExecutor(1, "arithmetic")
+        self._planning = threading.Semaphore(2)  # a plan of a large picture takes memory while it is made
+        self._lent = zero.gpu(self._steps)
+        self.replay = zero.gpu(self._replay)
 
     def start(self) -> None:
         """Read the default model in the background; the page can be up meanwhile."""
@@ -44,35 +52,32 @@ class Engines:
             self._thread.join()
 
     def close(self) -> None:
-        """End what runs in the background."""
+        """End what runs in the background: no step begins any more, whoever waits for one is told."""
         self._closing.set()
-        if self._thread is not None:
-            self._thread.join(30)
         self._arithmetic.shutdown(wait=False, cancel_futures=True)
 
     def _warm_up(self) -> None:
         """Read the model and draw one picture: the first run of a process is slow, and not a visitor's."""
         try:
-            engine = self.get(self.default)
-        except (ValueError, OSError):
-            return  # the first visitor's request gives the sentence
-        if zero.active():
-            return
-        for frame in self.run(engine, EditRequest(seed=0)):
-            if self._closing.is_set():
+            self.get()
+            if zero.active():
                 return
-            if frame.result is not None:
-                self.note(self.default, frame.seconds)
+            for frame in self.run(self.default, Edit(), Chance(seed=0)):
+                if frame.result is not None:
+                    self.note(self.default, frame.seconds)
+        except (ValueError, OSError):
+            return  # the first visitor's request gives the sentence, or the server is ending
+
+    def check(self, name: str) -> None:
+        """ValueError unless a model may be had by that name; whether it is on disk is another matter."""
+        if name not in self._reading:
+            raise ValueError(f'there is no model "{name[:40]}" here: use one of {", ".join(MODELS)}')
 
     def get(self, name: str | None = None) -> Engine:
         """The engine of a model, read now if it was not yet. ValueError says what is missing."""
         name = name or self.default
-        with self._lock:
-            if name in self._loaded:
-                self._loaded.move_to_end(name)
-                return self._loaded[name]
-            reading = self._reading.setdefault(name, threading.Lock())
-        with reading:  # two visitors never read the same model twice; others are not held up meanwhile
+        self.check(name)
+        with self._reading[name]:  # two visitors never read the same model twice; others are not held up meanwhile
             with self._lock:
                 engine = self._loaded.get(name)
             if engine is None:
@@ -85,14 +90,49 @@ class Engines:
                     self._loaded.popitem(last=False)
         return engine
 
+    def name_of(self, model: str) -> str | None:
+        """By which name a model is had here that calls itself `model`; None where there is none."""
+        if model in MODELS:
+            return model
+        with self._lock:
+            own = self._loaded.get(self.default)
+        return self.default if own is not None and own.name == model else None
+
     def compute(self, work: Callable[[], T]) -> T:
         """What `work` gives, done by the thread that does the arithmetic. Inside of a function that a Space lends its
         GPU to, which is a process of its own, by this one."""
-        return work() if zero.active() else self._arithmetic.submit(work).result()
+        if zero.active():
+            return work()
+        try:
+            return self._arithmetic.submit(work).result()
+        except (CancelledError, RuntimeError) as error:
+            if self._closing.is_set():
+                raise ValueError(ENDING) from error
+            raise
 
-    def run(self, engine: Engine, request: EditRequest) -> Iterator[Frame]:
-        """The frames of `engine.run`. Visitors take turns, a scale each."""
-        frames = engine.run(request)
+    def plan(self, name: str, edit: Edit) -> Plan:
+        """What the edit comes down to, for that model. ValueError says what is too much."""
+        engine = self.get(name)
+        if not self._planning.acquire(timeout=PATIENCE):
+            raise ValueError("the server is busy with other people's large pictures: try again in a minute")
+        try:
+            return engine.plan(edit)
+        finally:
+            self._planning.release()
+
+    def run(self, name: str, edit: Edit, chance: Chance, plan: Plan | None = None) -> Iterator[Frame]:
+        return self._lent(name, "run", edit, chance, plan)
+
+    def branch(self, name: str, result: Result, index: int, scale: int, chance: Chance, label: Any) -> Iterator[Frame]:
+        return self._lent(name, "branch", result, index, scale, chance, label)
+
+    def finish(self, name: str, result: Result, index: int) -> Iterator[Frame]:
+        """The chosen candidate of a sketch, finished."""
+        return self._lent(name, "finish", result, index)
+
+    def _steps(self, name: str, kind: str, *arguments: Any) -> Iterator[Frame]:
+        """The frames of an engine's method. Every scale is a turn of its own."""
+        frames = getattr(self.get(name), kind)(*arguments)
         with self._lock:
             self._runs += 1
         try:
@@ -102,9 +142,20 @@ class Engines:
             with self._lock:
                 self._runs -= 1
 
-    def prepare(self, engine: Engine, request: EditRequest) -> bool:
+    def _replay(self, name: str, path: str) -> Image.Image:
+        """The picture of a saved PNG again."""
+        engine = self.get(name)
+        return self.compute(lambda: engine.replay(path))
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is going, which what is only prepared would hold up."""
+        return self._runs > 0
+
+    def prepare(self, name: str, plan: Plan) -> bool:
         """Encode ahead what `run` will need first; False where somebody's run would have to wait for it."""
-        return not self._runs and self.compute(lambda: engine.prepare(request))
+        engine = self.get(name)
+        return not self.busy and self.compute(lambda: engine.prepare(plan))
 
     def note(self, name: str, seconds: float) -> None:
         """Remember how long one picture took on this machine; the page tells the next visitor."""

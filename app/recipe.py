@@ -2,63 +2,64 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from var_core.files.images import read_private
+from var_core import SETTINGS, TASKS, Engine, find_class, readable, settings_of_file
+
+from .engines import Engines
+from .form import ADVANCED, AMOUNTS, RESTORED, STOPS
+
+_CANDIDATES = (1, 2, 4, 8)  # that the page offers
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What a value must be to be taken over; anything else in a file is ignored."""
-
-    kinds: tuple[type, ...]
-    low: float = 0
-    high: float = 2**32
-    words: tuple[str, ...] = ()
-
-    def allows(self, value: Any) -> bool:
-        if not isinstance(value, self.kinds) or (isinstance(value, bool) and bool not in self.kinds):
-            return False
-        if isinstance(value, str):
-            return value in self.words if self.words else len(value) < 100
-        return isinstance(value, bool) or self.low <= value <= self.high
-
-
-RULES = {
-    "task": Rule((str,), words=("generate", "inpaint", "edit", "outpaint", "vary")),
-    "label": Rule((str, int)),
-    "seed": Rule((int,), high=2**32 - 1),
-    "guidance": Rule((int, float), 0, 10),
-    "top_k": Rule((int,)),
-    "top_p": Rule((int, float), 0, 1),
-    "random_scales": Rule((int,), 0, 20),
-    "smooth": Rule((bool,)),
-    "start_scale": Rule((int,), 0, 20),
-    "method": Rule((str,), words=("evidence", "requantize", "official")),
-    "context": Rule((int, float), 1, 4),
-    "feather": Rule((int,), 0, 512),
-    "color_match": Rule((bool,)),
-    "model": Rule((str,)),
-}
+def restored(path: str | Path, engines: Engines) -> tuple[dict[str, Any], str]:
+    """What a picture's recipe sets of the controls in RESTORED, by name, and a notice; both empty where there is none.
+    A class belongs to its model: without that model here, it is left out."""
+    given = settings_of_file(path)
+    if not given:
+        return {}, ""
+    said = readable(SETTINGS, given)
+    values: dict[str, Any] = {name: _shown(name, said[name]) for name in ADVANCED if name in said}
+    if said.get("seed") is not None:
+        values["seed"] = str(said["seed"])
+    if given.get("task") in TASKS:
+        values["mode"] = given["task"]
+    candidate = SETTINGS["candidates"]
+    if candidate.allows(given.get("candidate", 0) + 1 if type(given.get("candidate")) is int else None):
+        enough = [count for count in _CANDIDATES if count > given["candidate"]]
+        values["candidates"] = enough[0] if enough else _CANDIDATES[-1]  # as many as it takes to see this one again
+    if any(said.get(side) for side in AMOUNTS):
+        values |= {"ratio": "by sides"} | {side: said.get(side, 0) for side in AMOUNTS}
+    notice = "The settings that made this picture were restored from it."
+    name = engines.name_of(given["model"]) if isinstance(given.get("model"), str) else None
+    if name is None or engines.missing(name):
+        return values, f"{notice} Its model is not here, so class and strength are yours to choose."
+    engine = engines.get(name)
+    values["model"] = name
+    values["label"] = _class_of(given.get("label"), engine)
+    if "start_scale" in said:
+        kept = said["start_scale"] / len(engine.sides)
+        values["strength"] = min(STOPS, key=lambda stop: abs(STOPS[stop] - kept))
+    return {key: value for key, value in values.items() if key in RESTORED}, notice
 
 
-def read_recipe(path: str | Path) -> dict[str, Any]:
-    """The known, well-formed entries of a picture's recipe; empty where there is none."""
+def _shown(name: str, value: Any) -> Any:
+    """As the control has it: text where it may be automatic, empty for that."""
+    if SETTINGS[name].default is not None:
+        return value
+    return "" if value is None else str(value)
+
+
+def class_value(index: int, names: tuple[str, ...]) -> str:
+    """How the page and a request call a class: by its name, or by its number where two share the name."""
+    return names[index] if names.count(names[index]) == 1 else str(index)
+
+
+def _class_of(label: Any, engine: Engine) -> str:
+    if not isinstance(label, int | str) or isinstance(label, bool):
+        return ""
     try:
-        found = json.loads(read_private(path) or b"null")
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if not isinstance(found, dict):
-        return {}
-    settings = found.get("settings")
-    given = (settings if isinstance(settings, dict) else {}) | {"model": found.get("model"), "seed": found.get("seed")}
-    recipe = {name: given[name] for name, rule in RULES.items() if name in given and rule.allows(given[name])}
-    if Rule((int,), 0, 7).allows(found.get("candidate")):  # as many candidates as it takes to see this one again
-        recipe["candidates"] = min(count for count in (1, 2, 4, 8) if count > found["candidate"])
-    sides = given.get("outpaint")
-    if isinstance(sides, list) and len(sides) == 4 and all(Rule((int,), 0, 16_384).allows(side) for side in sides):
-        recipe["outpaint"] = tuple(sides)
-    return recipe
+        return class_value(find_class(label, engine.class_names, engine.name), engine.class_names)
+    except ValueError:
+        return ""

@@ -1,45 +1,50 @@
-"""What one visitor's session holds, and its bounds."""
+"""What one visitor's session holds. All that is large lies on the server's one shelf (`memory`)."""
 
 from __future__ import annotations
 
 import secrets
-import shutil
+import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
-from threading import Lock
 
-from PIL import Image
-
-from var_core import Result, Upload, open_image
+from var_core import Edit, Plan, Result
 
 from . import canvas
+from .memory import Kept
 
 HISTORY = 8  # results kept per visitor
-HISTORY_PIXELS = 64_000_000  # and their pixels in all, about 200 MB
+MOST = 500  # sessions
 _LIKELY_IS_BETTER = ("inpaint", "outpaint")  # measured: python -m var_core.evaluate order
 HOURS = 1  # until an idle session is dropped
 GONE = f"The picture is no longer on the server, where it is kept for {HOURS} h: open it again."
 
 
+@dataclass(frozen=True)
+class Made:
+    """The large part of a finished result. `frames[k]` holds, per candidate, the picture after scale k as a data URI;
+    `pictures` the finished ones, per candidate."""
+
+    result: Result
+    frames: list[list[str]] = field(default_factory=list)
+    thumbs: list[str | None] = field(default_factory=list)
+    pictures: list[str] = field(default_factory=list)
+    before: str | None = None
+
+
 @dataclass
 class Entry:
-    """One finished result. `frames[k]` holds, per candidate, the picture after scale k as a data URI."""
+    """One finished result."""
 
     number: int
-    result: Result
     task: str
     model: str
     sides: tuple[int, ...]
-    frames: list[list[str]]
-    before: str | None
-    sketch: bool
-    thumbs: list[str | None] = field(default_factory=list)
-    pictures: list[str] = field(default_factory=list)
-    chosen: int = 0
+    kept: Kept[Made]
+    sketch: bool = False
     cover: str = ""
+    chosen: int = 0
 
     @property
     def title(self) -> str:
@@ -47,22 +52,28 @@ class Entry:
         return f"{self.number} · {'sketch' if self.sketch else names.get(self.task, self.task)}"
 
     @property
-    def pixels(self) -> int:
-        source = self.result.request.image
-        own = sum(image.width * image.height for image in self.result.images)
-        return own + (source.width * source.height if source is not None else 0)
+    def made(self) -> Made:
+        """ValueError when others needed the room."""
+        made = self.kept.value
+        if made is None:
+            raise ValueError("This result is no longer kept: run it again.")
+        return made
+
+    @property
+    def result(self) -> Result:
+        return self.made.result
 
     def stage(self) -> canvas.Stage:
-        likeliest = None
-        if self.task in _LIKELY_IS_BETTER and len(self.result.likelihood) > 1:
-            likeliest = max(range(len(self.result.likelihood)), key=self.result.likelihood.__getitem__)
+        made, likeliest = self.made, None
+        if self.task in _LIKELY_IS_BETTER and len(made.result.likelihood) > 1:
+            likeliest = max(range(len(made.result.likelihood)), key=made.result.likelihood.__getitem__)
         return canvas.Stage(
             self.sides,
             "done",
-            self.pictures,
-            self.thumbs,
+            made.pictures,
+            made.thumbs,
             self.number,
-            self.before,
+            made.before,
             self.chosen,
             self.sketch,
             likeliest,
@@ -70,8 +81,19 @@ class Entry:
 
     def looking_back(self) -> dict:
         """The chosen candidate's picture after every scale, and what it belongs to."""
-        frames = [scale[min(self.chosen, len(scale) - 1)] for scale in self.frames]
+        frames = [scale[min(self.chosen, len(scale) - 1)] for scale in self.made.frames]
         return {"result": self.number, "chosen": self.chosen, "frames": frames}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was last planned for a visitor: looking, preparing and running ask the same. `painted` is the painter's
+    layer that the edit's mask was made from."""
+
+    model: str
+    painted: str | None
+    edit: Edit
+    plan: Plan
 
 
 @dataclass
@@ -82,30 +104,31 @@ class Original:
     path: str
     cover: str
     after: int
-    mask: str | None = None
+    mask: Kept[str] | None = None
 
 
 @dataclass
 class Session:
-    """A visitor's results, oldest first, and the one shown; the pictures they opened; and what the painter holds.
-    Lives in `gr.State`. Who knows `key` gets it back after a reload."""
+    """A visitor's results, oldest first, and the one shown; the pictures they opened; what the painter holds and what
+    was last asked. Lives in `gr.State`. Who knows `key` gets it back after a reload."""
 
     entries: list[Entry] = field(default_factory=list)
     shown: int | None = None
     count: int = 0
     originals: list[Original] = field(default_factory=list)
     source: str | None = None
-    mask: str | None = None
+    mask: Kept[str] | None = None
     mode: str | None = None
+    asked: Kept[Asked] | None = None
     key: str = field(default_factory=lambda: secrets.token_urlsafe(24))
 
     def add(self, entry: Entry) -> None:
-        self.entries.append(entry)
+        self.entries = [*self.there(), entry][-HISTORY:]
         self.shown = entry.number
-        while len(self.entries) > 1 and (
-            len(self.entries) > HISTORY or sum(kept.pixels for kept in self.entries) > HISTORY_PIXELS
-        ):
-            self.entries.pop(0)
+
+    def there(self) -> list[Entry]:
+        """The results that are still kept."""
+        return [entry for entry in self.entries if entry.kept.there]
 
     def begin(self, path: str, cover: str) -> None:
         """The visitor opened a picture. One that nothing was made of is not kept beside it."""
@@ -116,7 +139,7 @@ class Session:
             self.originals.pop()
         self.originals = [*self.originals, Original(number, path, cover, self.count)][-HISTORY:]
 
-    def keep(self, path: str | None, mask: str | None, mode: str) -> None:
+    def keep(self, path: str | None, mask: Kept[str] | None, mode: str) -> None:
         """What the painter holds now."""
         self.mode = mode
         if path is None:
@@ -134,60 +157,43 @@ class Session:
 
     def standing(self) -> Entry | None:
         """The entry shown, if there is one."""
-        return next((entry for entry in self.entries if entry.number == self.shown), None)
+        return next((entry for entry in self.there() if entry.number == self.shown), None)
 
     def current(self) -> Entry:
         """The entry shown. ValueError when there is none (yet, or any more)."""
         entry = self.standing()
         if entry is None:
-            raise ValueError("There is no result yet: press Run first.")
+            raise ValueError("There is no result yet, or it is no longer kept: press Run.")
         return entry
 
     def pick(self, number: int) -> Entry:
-        if all(entry.number != number for entry in self.entries):
+        if all(entry.number != number for entry in self.there()):
             raise ValueError("This result is no longer kept: run it again.")
         self.shown = number
         return self.current()
 
 
-class Pictures:
-    """The last opened uploads, by file, so that a run does not decode its picture again. Bounded for all visitors
-    together; the originals stay on disk until the hourly clean-up."""
-
-    def __init__(self, pixels: int = 120_000_000) -> None:
-        self.limit = pixels
-        self._kept: OrderedDict[str, Upload] = OrderedDict()
-        self._lock = Lock()
-
-    def open(self, path: str) -> Upload:
-        with self._lock:
-            if path in self._kept:
-                self._kept.move_to_end(path)
-                return self._kept[path]
-        if not Path(path).is_file():
-            raise ValueError(GONE)
-        upload = open_image(path)
-        with self._lock:
-            self._kept[path] = upload
-            while len(self._kept) > 1 and sum(_pixels(kept.image) for kept in self._kept.values()) > self.limit:
-                self._kept.popitem(last=False)
-        return upload
-
-
-def _pixels(image: Image.Image) -> int:
-    return image.width * image.height
-
-
-class Outbox:
-    """Files on their way out. Gradio serves its own copies; ours go after an hour, and all at the end."""
+class Sessions:
+    """Sessions by a name that only their visitor knows: a key, or what gradio calls a program's session. Bounded in
+    number and time."""
 
     def __init__(self) -> None:
-        self._folder = TemporaryDirectory(prefix="var-editor-")
+        self._known: OrderedDict[str, tuple[float, Session]] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def place(self) -> Path:
-        """A fresh folder for one answer."""
-        folder = Path(self._folder.name)
-        for old in folder.iterdir():
-            if old.stat().st_mtime < time.time() - HOURS * 3600:
-                shutil.rmtree(old, ignore_errors=True)
-        return Path(mkdtemp(dir=folder))
+    def find(self, name: str) -> Session | None:
+        with self._lock:
+            while self._known and next(iter(self._known.values()))[0] < time.monotonic() - HOURS * 3600:
+                self._known.popitem(last=False)
+            found = self._known.get(name)
+        if found is None:
+            return None
+        self.put(name, found[1])
+        return found[1]
+
+    def put(self, name: str, session: Session) -> None:
+        with self._lock:
+            self._known[name] = (time.monotonic(), session)
+            self._known.move_to_end(name)
+            while len(self._known) > MOST:
+                self._known.popitem(last=False)

@@ -8,14 +8,16 @@ from typing import Any
 
 import gradio as gr
 
+from var_core import ANCHORS, SETTINGS, TASKS, Setting
+
 from . import assets, canvas
 from .api import add_api
 from .engines import Engines
 from .examples import examples, examples_html
-from .form import ANCHORS, NO_CLASS, RATIOS, RESTORED
-from .handlers import Handlers
+from .form import ADVANCED, AMOUNTS, CONTROLS, NO_CLASS, RATIOS, RESTORED
+from .handlers import DEFAULTS, Handlers
 from .session import HOURS, Session
-from .zero import gpu
+from .work import Work
 
 MODES = [
     ("Inpaint", "inpaint"),
@@ -25,7 +27,6 @@ MODES = [
     ("Generate", "generate"),
 ]
 STRENGTHS = [("Layout", "layout"), ("Shape", "shape"), ("Texture", "texture"), ("Detail", "detail")]
-METHODS = [("Evidence", "evidence"), ("Requantize", "requantize"), ("Official", "official")]
 HEAD = f"<style>{assets.styles()}</style>"
 
 
@@ -41,60 +42,32 @@ def theme() -> gr.themes.Base:
 
 def build(engines: Engines) -> gr.Blocks:
     """The whole page; the models may still be loading."""
-    handlers = Handlers(engines)
+    work = Work(engines)
+    handlers = Handlers(work)
     with gr.Blocks(
         title="Next-scale editor", delete_cache=(3600, 3600), analytics_enabled=False, fill_width=True
     ) as page:
-        session = gr.State(Session(), time_to_live=HOURS * 3600)
-        gr.HTML(assets.html("masthead"), elem_id="head", apply_default_css=False)
+        parts: dict[str, Any] = {"session": gr.State(Session(), time_to_live=HOURS * 3600)}
+        _html(assets.html("masthead"), "head")
         with gr.Row(elem_id="modes"):
             mode = gr.Radio(MODES, value="inpaint", show_label=False, container=False, elem_id="mode", label="Mode")
-            gr.HTML(assets.html("modes"), elem_id="explain", apply_default_css=False)
+            _html(assets.html("modes"), "explain")
         with gr.Row(elem_id="work", equal_height=False):
             with gr.Column(elem_id="panel", min_width=0):
                 controls = {"mode": mode} | _controls(engines)
-                fetch = gr.Button("Fetch model", visible=False, elem_id="fetch")
-                with gr.Row(elem_id="go"):
-                    run = gr.Button("Run", variant="primary", elem_id="run")
-                    stop = gr.Button("Stop", variant="stop", elem_id="stop")
-                gr.HTML(
-                    "<span><kbd>Ctrl</kbd> <kbd>Enter</kbd> runs, <kbd>Esc</kbd> stops</span>",
-                    elem_id="keys",
-                    apply_default_css=False,
-                )
+                buttons = _buttons()
             with gr.Column(elem_id="source", min_width=0):
-                painter = gr.HTML(
-                    html_template=assets.html("painter"),
-                    js_on_load=assets.script("painter/painter"),
-                    elem_id="painter",
-                    apply_default_css=False,
-                )
-                tries = examples()
-                if tries:
-                    row = gr.HTML(
-                        examples_html(tries),
-                        js_on_load=assets.script("picks"),
-                        elem_id="examples",
-                        apply_default_css=False,
-                    )
+                parts["painter"] = _html(None, "painter", "painter/painter", html_template=assets.html("painter"))
+                if tries := examples():
+                    parts["examples"] = _html(examples_html(tries), "examples", "picks")
             with gr.Column(elem_id="result", min_width=0):
-                status = gr.HTML(canvas.status_html("Reading the model …"), elem_id="status", apply_default_css=False)
-                stage = gr.HTML(
-                    canvas.stage_html(canvas.Stage()),
-                    js_on_load=assets.script("stage/stage"),
-                    elem_id="stage",
-                    apply_default_css=False,
-                )
+                parts["status"] = _html(canvas.status_html("Reading the model …"), "status")
+                parts["stage"] = _html(canvas.stage_html(canvas.Stage()), "stage", "stage/stage")
                 with gr.Row(elem_id="actions"):
-                    download = gr.DownloadButton("Download PNG", elem_id="download", interactive=False)
-                    use = gr.Button("Use as input", elem_id="use")
-                    reuse = gr.Button("Reuse its seed", elem_id="reuse")
-        history = gr.HTML(
-            canvas.history_html([], None),
-            js_on_load=assets.script("picks"),
-            elem_id="history",
-            apply_default_css=False,
-        )
+                    buttons["download"] = gr.DownloadButton("Download PNG", elem_id="download", interactive=False)
+                    buttons["use"] = gr.Button("Use as input", elem_id="use")
+                    buttons["reuse"] = gr.Button("Reuse its seed", elem_id="reuse")
+        parts["history"] = _html(canvas.history_html([], None), "history", "picks")
         hidden = {
             "key": gr.Textbox(visible=False, label="session"),
             "source": gr.File(visible=False, type="filepath", label="picture"),
@@ -106,40 +79,51 @@ def build(engines: Engines) -> gr.Blocks:
             "next": gr.File(visible=False, label="next picture"),
             "next_mask": gr.File(visible=False, label="next mask"),
         }
-        parts = {"session": session, "painter": painter, "stage": stage, "status": status, "history": history}
-        if tries:
-            parts["examples"] = row
-        buttons = {"run": run, "stop": stop, "download": download, "use": use, "reuse": reuse, "fetch": fetch}
         _wire_runs(handlers, controls, hidden, parts, buttons)
-        add_api(handlers, session)
+        add_api(work)
         _wire_rest(page, handlers, controls, hidden, parts, buttons)
     return page
 
 
+def _html(text: str | None, name: str, script: str | None = None, **more: Any) -> gr.HTML:
+    """A piece of the page of our own, with the script that makes it work."""
+    if script is not None:
+        more["js_on_load"] = assets.script(script)
+    return gr.HTML(text, elem_id=name, apply_default_css=False, **more)
+
+
+def _buttons() -> dict[str, Any]:
+    buttons: dict[str, Any] = {"fetch": gr.Button("Fetch model", visible=False, elem_id="fetch")}
+    with gr.Row(elem_id="go"):
+        buttons["run"] = gr.Button("Run", variant="primary", elem_id="run")
+        buttons["stop"] = gr.Button("Stop", variant="stop", elem_id="stop")
+    _html("<span><kbd>Ctrl</kbd> <kbd>Enter</kbd> runs, <kbd>Esc</kbd> stops</span>", "keys")
+    return buttons
+
+
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 # "multiple": the page itself allows one run at a time, and a run right after Stop must not be swallowed
-_ENGINE: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "engine", "trigger_mode": "multiple", **_QUIET}
+_ENGINE: dict[str, Any] = {"concurrency_limit": None, "trigger_mode": "multiple", **_QUIET}  # `turns` says who may go
 
 
 def _wire_runs(handlers: Handlers, controls: dict, hidden: dict, parts: dict, buttons: dict) -> None:
     """Run, branch and stop. The page is locked from the click until the run has ended."""
     values = list(controls.values())
     outputs = [parts["stage"], parts["status"], parts["session"], parts["history"], buttons["download"]]
-    waiting = {"show_progress": "minimal", "show_progress_on": parts["status"]}  # the place in the queue
     ran = buttons["run"].click(
-        gpu(handlers.run),
+        handlers.run,
         [hidden["source"], hidden["mask"], parts["session"], *values],
         outputs,
         js="(...v) => window.page.run(v)",
-        **(_ENGINE | waiting),
+        **_ENGINE,
     )
     branched = parts["stage"].submit(
-        gpu(handlers.branch),
+        handlers.branch,
         [hidden["point"], parts["session"], *values],
         outputs,
         js="(...v) => window.page.branch(v)",
         api_name="page_branch",
-        **(_ENGINE | waiting),
+        **_ENGINE,
     )
     for event in (ran, branched):
         event.failure(None, None, None, js="() => window.page.failed()", **_QUIET)
@@ -190,15 +174,14 @@ def _wire_rest(page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict
     painter, stage, session = parts["painter"], parts["stage"], parts["session"]
     restored = [hidden["answer"], *(controls[name] for name in RESTORED)]
     painter.upload(
-        handlers.opened, [hidden["source"], controls["model"]], restored, js="(_, m) => [window.painter.file(), m]",
-        queue=False,
+        handlers.opened, hidden["source"], restored, js="() => window.painter.file()", queue=False,
         trigger_mode="always_last", **_QUIET,
     ).then(None, hidden["answer"], None, js="(v) => window.painter.opened(v)", **_QUIET).then(
         handlers.began, [hidden["source"], session], parts["history"], js="(_, s) => [window.painter.file(), s]",
         queue=False, **_QUIET,
     )  # fmt: skip
     painter.input(
-        handlers.look, [hidden["source"], hidden["mask"], *controls.values()], hidden["answer"],
+        handlers.look, [hidden["source"], hidden["mask"], session, *controls.values()], hidden["answer"],
         js="(...v) => window.page.look(v)", **_QUIET,
     ).then(None, hidden["answer"], None, js="(v) => window.painter.setCells(v)", **_QUIET)  # fmt: skip
     shown = [stage, session, buttons["download"]]
@@ -217,22 +200,20 @@ def _wire_rest(page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict
         parts["examples"].select(handlers.example, None, chosen, **_QUIET).success(
             None, chosen[:2], None, js="(p, m) => window.page.example(p, m)", **_QUIET
         )
-    seen = [
-        controls[name]
-        for name in ("mode", "ratio", "anchor", "left", "top", "right", "bottom", "strength", "context", "model")
-    ]
+    seen = [controls[name] for name in ("mode", "ratio", "anchor", *AMOUNTS, "strength", "context", "model")]
     tables = f"{json.dumps(RATIOS)}, {json.dumps(ANCHORS)}"
     gr.on(
         [part.change for part in seen], None, seen, None,
         js=f"(...v) => {{ document.body.dataset.ratio = v[1]; window.painter.settings(v, {tables}); }}", **_QUIET,
     )  # fmt: skip
     painter.release(
-        handlers.prepare, [hidden["source"], hidden["mask"], *controls.values()], hidden["prepared"],
+        handlers.prepare, [hidden["source"], hidden["mask"], session, *controls.values()], hidden["prepared"],
         js="(...v) => window.page.look(v)", queue=False, trigger_mode="multiple", **_QUIET,
     ).then(None, hidden["prepared"], None, js="(v) => window.painter.prepared(v)", **_QUIET)  # fmt: skip
-    defaults = [controls[name] for name in ("label", "guidance", "top_k", "top_p")]
+    defaults = [controls[name] for name in ("label", *DEFAULTS)]
     defaults += [parts["status"], buttons["fetch"]]
-    choose: dict[str, Any] = {"fn": handlers.choose_model, "inputs": controls["model"], "outputs": defaults, **_QUIET}
+    chosen = [controls["model"], controls["label"]]
+    choose: dict[str, Any] = {"fn": handlers.choose_model, "inputs": chosen, "outputs": defaults, **_QUIET}
     controls["model"].change(**choose)
     page.load(**choose)
     listed: dict[str, Any] = {"fn": handlers.models, "inputs": None, "outputs": controls["model"], **_QUIET}
@@ -243,7 +224,7 @@ def _wire_rest(page: gr.Blocks, handlers: Handlers, controls: dict, hidden: dict
 
 
 def _controls(engines: Engines) -> dict[str, Any]:
-    """The settings, by the names of `handlers.Form` and in its order."""
+    """The settings, by the names in `form.CONTROLS` and in their order."""
     made: dict[str, Any] = {}
     with gr.Column(elem_id="settings"):
         made["model"] = gr.Dropdown(
@@ -260,15 +241,10 @@ def _controls(engines: Engines) -> dict[str, Any]:
             info="What may change: all from the layout on, or only shape, texture, detail (start scale).",
             elem_classes=["for-inpaint", "for-edit", "for-vary"],
         )  # fmt: skip
-        made["candidates"] = gr.Radio(
-            [1, 2, 4, 8], value=1, label="Candidates", elem_id="candidates", info="How many versions to choose from."
-        )
-        made["seed"] = gr.Textbox(
-            label="Seed", placeholder="random", elem_id="seed", max_lines=1,
-            info="Empty is random; the same seed gives the same picture.",
-        )  # fmt: skip
+        made["candidates"] = gr.Radio([1, 2, 4, 8], value=1, **_words(SETTINGS["candidates"]))
+        made["seed"] = gr.Textbox(placeholder="random", max_lines=1, **_words(SETTINGS["seed"]))
         made |= _outpaint_controls() | _advanced_controls()
-    return made
+    return {name: made[name] for name in CONTROLS if name in made}
 
 
 def _outpaint_controls() -> dict[str, Any]:
@@ -284,48 +260,16 @@ def _outpaint_controls() -> dict[str, Any]:
                 elem_id="anchor",
             )  # fmt: skip
         with gr.Row(elem_classes=["sides"]):
-            for side in ("left", "top", "right", "bottom"):
-                made[side] = gr.Number(
-                    0, label=side.capitalize(), precision=0, minimum=0, info="Pixels to add.", min_width=0,
-                    elem_id=f"add-{side}",
-                )  # fmt: skip
+            for side in AMOUNTS:
+                words = _words(SETTINGS[side]) | {"elem_id": f"add-{side}", "elem_classes": []}
+                made[side] = gr.Number(0, precision=0, minimum=0, min_width=0, **words)
     return made
 
 
 def _advanced_controls() -> dict[str, Any]:
     made: dict[str, Any] = {}
     with gr.Accordion("Advanced settings", open=False, elem_id="advanced"):
-        made["method"] = gr.Radio(
-            METHODS, value="evidence", label="How the surroundings are held", elem_classes=["for-inpaint", "for-edit"],
-            info="Evidence fits best; Official is the paper's fixed tokens.",
-        )  # fmt: skip
-        made["guidance"] = gr.Slider(
-            0, 10, 4, step=0.1, label="Guidance", info="How strictly the class is followed (classifier-free guidance)."
-        )
-        made["top_k"] = gr.Slider(
-            0, 4096, 900, step=1, label="Top-k", info="Draw from the k likeliest tokens only; 0 is all."
-        )
-        made["top_p"] = gr.Slider(
-            0, 1, 0.95, step=0.01, label="Top-p", info="Draw from the likeliest tokens that add up to p; 0 is all."
-        )
-        made["random_scales"] = gr.Textbox(
-            label="Random scales", placeholder="automatic", max_lines=1, elem_id="random-scales",
-            info="How many scales are left to chance; finer ones take the likeliest tokens, which is calmer.",
-        )  # fmt: skip
-        made["smooth"] = gr.Checkbox(False, label="Smooth", info="Softer pictures with less variety (Gumbel mixing).")
-        made["context"] = gr.Slider(
-            1, 4, 2, step=0.1, label="Context", info="How much around the paint the model sees, in paint sizes.",
-            elem_classes=["for-inpaint", "for-edit"],
-        )  # fmt: skip
-        made["feather"] = gr.Textbox(
-            label="Feather", placeholder="automatic", max_lines=1, elem_id="feather",
-            info="Width of the soft edge outside the paint, in pixels.",
-            elem_classes=["for-inpaint", "for-edit", "for-outpaint"],
-        )  # fmt: skip
-        made["color_match"] = gr.Checkbox(
-            True, label="Match colours", info="Join light and colour to what surrounds the paint, without a seam.",
-            elem_classes=["for-inpaint", "for-edit", "for-outpaint"],
-        )  # fmt: skip
+        made |= {name: _control(SETTINGS[name]) for name in ADVANCED}
         made["sketch"] = gr.Checkbox(
             False,
             label="Sketch first",
@@ -333,3 +277,26 @@ def _advanced_controls() -> dict[str, Any]:
             info="Stop after six scales, pick a candidate, then finish only that one.",
         )
     return made
+
+
+def _control(setting: Setting) -> Any:
+    """The control that fits what is declared; an empty text is automatic."""
+    words = _words(setting)
+    if setting.choices:
+        return gr.Radio([(choice.capitalize(), choice) for choice in setting.choices], value=setting.default, **words)
+    if setting.kind is bool:
+        return gr.Checkbox(setting.default, **words)
+    if setting.default is None or setting.low is None or setting.high is None:
+        return gr.Textbox(placeholder="automatic", max_lines=1, **words)
+    step = 1 if setting.kind is int else 0.1
+    return gr.Slider(setting.low, setting.high, setting.default, step=step, **words)
+
+
+def _words(setting: Setting) -> dict[str, Any]:
+    """Label, help, name, and the modes in which a setting is shown."""
+    return {
+        "label": setting.label,
+        "info": f"{setting.help[:1].upper()}{setting.help[1:]}.",
+        "elem_id": setting.name.replace("_", "-"),
+        "elem_classes": [] if setting.tasks == TASKS else [f"for-{task}" for task in setting.tasks],
+    }

@@ -1,4 +1,5 @@
 """Many requests from several programs at once, and many stops: python tests/soak.py [--requests 200] [--clients 4]
+With --attack instead what a crowd and ill will do (`attack`).
 
 Every answer is checked: a client's pixels outside its own mask, and equal bytes for equal seeds. The last line is one
 JSON document: errors, and the server's memory early, late and after the stops.
@@ -17,19 +18,12 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from attack import attacked, resident
 from gradio_client import Client, handle_file
 from page_server import serve
 from PIL import Image
 
 WARM = 0.25  # share of the requests after which the memory must stay flat
-
-
-def resident(pid: int) -> float:
-    """Megabytes of memory that a process holds."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise ValueError(f"there is no process {pid}")
 
 
 def used(folder: Path) -> float:
@@ -142,6 +136,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--stops", type=int, default=50)
+    parser.add_argument("--attack", action="store_true", help="measure what a crowd and ill will do instead")
     args = parser.parse_args()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     with tempfile.TemporaryDirectory() as name:
@@ -151,7 +146,13 @@ def main() -> None:
         server.mkdir()
         with serve(args.model, server) as url:
             pid = int((server / "pid").read_text())
-            found = soak(url, pid, own, args.requests, args.clients, args.stops)
+            if args.attack:
+                found = {}
+                for name, figures in attacked(url, pid, own):
+                    print(name, json.dumps(figures), file=sys.stderr, flush=True)
+                    found[name] = figures
+            else:
+                found = soak(url, pid, own, args.requests, args.clients, args.stops)
             found["files_mb"] = round(used(server), 1)
         found["left"] = sorted(path.name for path in server.iterdir())
     print(json.dumps(found))

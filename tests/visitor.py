@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import tempfile
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, expect
 
 RECORD = """() => { window.seen = []; const stage = document.querySelector('#stage'); const look = () => {
   const box = stage.querySelector('.vs'); if (!box) return;
@@ -33,6 +35,7 @@ class Visitor:
     def __init__(
         self, browser: Browser, url: str, width: int = 1100, height: int = 900, touch: bool = False, dark: bool = False
     ) -> None:
+        self.folder = tempfile.TemporaryDirectory()
         self.context: BrowserContext = browser.new_context(
             viewport={"width": width, "height": height},
             has_touch=touch,
@@ -56,11 +59,19 @@ class Visitor:
     def close(self) -> None:
         self.page.wait_for_timeout(100)
         self.context.close()
+        self.folder.cleanup()
         assert not self.faults, self.faults
 
     def upload(self, data: bytes, name: str = "photo.png") -> None:
-        kind = "image/jpeg" if name.endswith("jpg") else "image/png"
-        self.page.set_input_files("[data-file=picture]", {"name": name, "mimeType": kind, "buffer": data})
+        self.page.set_input_files("[data-file=picture]", self._file(data, name))
+
+    def _file(self, data: bytes, name: str) -> FilePayload | Path:
+        """What the browser is given: in memory its driver takes 50 MB at most."""
+        if len(data) < 50_000_000:
+            return {"name": name, "mimeType": "image/jpeg" if name.endswith("jpg") else "image/png", "buffer": data}
+        path = Path(self.folder.name) / name
+        path.write_bytes(data)
+        return path
 
     def opened(self, picture: Image.Image) -> None:
         self.upload(png(picture))

@@ -5,23 +5,37 @@ k the number of a scale, from 0.
 """
 
 from .editing.geometry import outpaint_amounts
+from .editing.plan import Plan
 from .engine import Engine
 from .files.images import Upload, open_image, open_mask, save_png
+from .files.recipe import settings_of_file
 from .model.registry import MODELS, ModelInfo, find_model
-from .request import Chance, Edit, Frame, Result
+from .request import ANCHORS, CHANCE, EDIT, SETTINGS, Chance, Edit, Frame, Result
+from .settings import TASKS, WITH_MASK, Setting, find_class, readable
 
 __all__ = [
+    "ANCHORS",
+    "CHANCE",
+    "EDIT",
     "MODELS",
+    "SETTINGS",
+    "TASKS",
+    "WITH_MASK",
     "Chance",
     "Edit",
     "Engine",
     "Frame",
     "ModelInfo",
+    "Plan",
     "Result",
+    "Setting",
     "Upload",
+    "find_class",
     "find_model",
     "open_image",
     "open_mask",
     "outpaint_amounts",
+    "readable",
     "save_png",
+    "settings_of_file",
 ]

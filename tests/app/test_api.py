@@ -15,6 +15,8 @@ from gradio_client import Client, handle_file
 from PIL import Image
 from test_images import encoded, png_header
 
+from var_core import SETTINGS, TASKS
+
 SIZE = (120, 90)
 Outcome = tuple[list[dict], list[Path]]
 
@@ -71,12 +73,12 @@ def test_refused_pictures_name_the_limit(inpaint: Callable[..., Outcome], name: 
     assert "\n" not in text.strip() and "/" not in text, "one sentence, and no path of the server"
 
 
-def test_over_20_megabytes_never_gets_in(inpaint: Callable[..., Outcome], url: str) -> None:
-    data = b"\x89PNG\r\n\x1a\n" + bytes(20 * 2**20)
-    with pytest.raises(Exception, match=f"maximum file size of {20 * 2**20} bytes"):  # the client itself
+def test_over_80_megabytes_never_gets_in(inpaint: Callable[..., Outcome], url: str) -> None:
+    data = b"\x89PNG\r\n\x1a\n" + bytes(80 * 2**20)
+    with pytest.raises(Exception, match=f"maximum file size of {80 * 2**20} bytes"):  # the client itself
         inpaint(data, rectangle(SIZE, (10, 10, 40, 40)))
     answer = httpx.post(f"{url}/gradio_api/upload", files={"files": ("big.png", data)}, trust_env=False, timeout=60)
-    assert answer.status_code == 413 and "20" in answer.text
+    assert answer.status_code == 413 and str(80 * 2**20) in answer.text
 
 
 @pytest.mark.parametrize(
@@ -146,11 +148,14 @@ def test_the_camera_and_the_place_stay_behind(inpaint: Callable[..., Outcome]) -
     ("endpoint", "options", "words"),
     [
         ("/generate", {"candidates": 99}, "1 to 16"),
-        ("/generate", {"seed": -1}, "seed must be 0 to"),
-        ("/generate", {"guidance": 50}, "Guidance must be 0 to 20"),
+        ("/generate", {"candidates": None}, "The candidates must be a whole number from 1 to 16, got None"),
+        ("/generate", {"seed": -1}, "The seed must be a whole number from 0 to 4294967295, got -1"),
+        ("/generate", {"seed": "seven"}, 'The seed must be a whole number from 0 to 4294967295, got "seven"'),
+        ("/generate", {"guidance": 50}, "The guidance must be a number from 0 to 20, got 50"),
         ("/generate", {"model": "var-d17"}, "no model"),
         ("/generate", {"model": "/etc/passwd"}, "no model"),
         ("/branch", {"start_scale": 3}, "no result yet"),
+        ("/branch", {"start_scale": 3, "model": "var-d16"}, "no result yet"),
         ("/generate", {"label": "9999"}, "out of range"),
     ],
 )
@@ -211,3 +216,81 @@ def test_every_endpoint_tells_its_types(client: Client) -> None:
             assert parameter["python_type"]["type"], (name, parameter)
     needed = [part["parameter_name"] for part in listed["/inpaint"]["parameters"] if not part["parameter_has_default"]]
     assert needed == ["image", "mask"]
+
+
+def test_no_model_is_read_from_an_upload(client: Client, model_file: Path) -> None:
+    answer = httpx.post(
+        f"{client.src}gradio_api/upload",
+        files={"files": ("own.safetensors", model_file.read_bytes())}, trust_env=False, timeout=60,
+    )  # fmt: skip
+    with pytest.raises(Exception, match="no model") as error:
+        client.predict(model=answer.json()[0], api_name="/generate")
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "README.md", ""])
+def test_no_file_of_the_server_is_an_upload(url: str, path: str) -> None:
+    for file in ({"path": path}, path, {"path": path, "meta": {"_type": "gradio.FileData"}}):
+        answer = events(url, "vary", {"image": file})
+        assert "error" in answer and "root:" not in answer, answer
+
+
+def events(url: str, name: str, given: dict) -> str:
+    """All that plain HTTP answers."""
+    with httpx.Client(trust_env=False, timeout=60) as http:
+        joined = http.post(f"{url}/gradio_api/call/v2/{name}", json=given)
+        if joined.status_code != 200:
+            return f"error {joined.text}"
+        return http.get(f"{url}/gradio_api/call/{name}/{joined.json()['event_id']}").text
+
+
+def test_an_outpainting_beyond_all_bounds_is_refused_at_once(client: Client, tmp_path: Path) -> None:
+    scenery(*SIZE).save(tmp_path / "photo.png")
+    sent = handle_file(tmp_path / "photo.png")
+    for amounts, words in (
+        ({"left": 60_000, "top": 60_000}, "must be a whole number from 0 to 16384"),
+        ({"left": 16_000, "top": 16_000}, "megapixels, the limit is 40"),
+        ({"ratio": 50}, "The ratio must be a number from 0.05 to 20, got 50"),
+        ({"ratio": 2, "anchor": "middle"}, "the anchor must be one of|The anchor must be one of"),
+    ):
+        with pytest.raises(Exception, match=words):
+            client.predict(sent, api_name="/outpaint", **amounts)
+
+
+def test_a_branch_goes_on_with_the_model_of_its_result(url: str, tmp_path: Path) -> None:
+    own = Client(url, verbose=False, download_files=str(tmp_path))
+    own.predict(seed=3, label="rose", api_name="/generate")
+    with pytest.raises(Exception, match="leave the model out"):
+        own.predict(start_scale=5, model="garden-128", api_name="/branch")
+    _, files = own.predict(start_scale=5, seed=4, candidate=1, api_name="/branch")
+    assert len(files) == 1
+    with pytest.raises(Exception, match="1 candidates, there is no number 2"):
+        own.predict(start_scale=5, candidate=2, api_name="/branch")
+    with pytest.raises(Exception, match="no result yet"):
+        Client(url, verbose=False).predict(start_scale=5, api_name="/branch")
+
+
+def test_what_waits_in_the_queue_is_not_to_be_had_past_it(url: str) -> None:
+    for name in ("generate", "replay", "inpaint"):
+        answer = httpx.post(f"{url}/gradio_api/run/{name}", json={"data": []}, trust_env=False)
+        assert answer.status_code == 404, name
+
+
+def test_one_client_with_many_jobs_locks_nobody_out(url: str) -> None:
+    crowd = Client(url, verbose=False)
+    jobs = [crowd.submit(seed=number, candidates=8, api_name="/generate") for number in range(33)]
+    assert Client(url, verbose=False).predict(seed=1, api_name="/generate")[1], "another visitor gets through"
+    refused = [job.exception(timeout=120) for job in jobs]
+    assert sum("your runs are going or waiting" in str(error) for error in refused) >= 20
+    assert any(error is None for error in refused)
+
+
+def test_arguments_and_defaults_are_those_that_are_declared(client: Client) -> None:
+    listed = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    for task in TASKS:
+        found = {part["parameter_name"]: part for part in listed[f"/{task}"]["parameters"]}
+        declared = {name: setting for name, setting in SETTINGS.items() if task in setting.tasks}
+        assert set(declared) <= set(found)
+        for name, setting in declared.items():
+            assert found[name]["parameter_default"] == setting.default, (task, name)
+        assert set(found) - set(declared) <= {"image", "mask", "label", "ratio", "anchor", "model"}

@@ -98,7 +98,7 @@ def test_class_candidates_branch_history_and_use_as_input(visitor: Visitor) -> N
     visitor.rectangle(60, 60, 120, 120)
     visitor.mode("Change class")
     page.click("#run")
-    expect(visitor.status).to_contain_text("Choose a class first")
+    expect(visitor.status).to_contain_text("Choose the class")
     expect(page.locator(".toast-body")).to_have_count(0)  # one place speaks
     page.wait_for_timeout(1000)  # the page scrolls to the result; the list would stay where the field was
     page.locator("#label input").scroll_into_view_if_needed()
@@ -161,14 +161,14 @@ def test_refused_files_say_so_and_lose_nothing(visitor: Visitor) -> None:
     expect(note).to_contain_text("could not be opened")
     expect(visitor.page.locator(".mp[data-original='200x150']")).to_be_visible()
     visitor.page.click("#run")
-    expect(visitor.status).to_contain_text("Nothing is painted yet")
+    expect(visitor.status).to_contain_text("The mask is empty")
     expect(visitor.page.locator("body[data-running=no]")).to_have_count(1)
     visitor.upload(png(scenery(40, 12)), "low.png")
     expect(note).to_contain_text("at least 16")
     visitor.upload(png(Image.new("L", (16_400, 20))), "long.png")
     expect(note).to_contain_text("no side may exceed 16384")
-    visitor.upload(b"\x89PNG\r\n\x1a\n" + bytes(20 * 2**20), "big.png")
-    expect(note).to_contain_text("the limit is 20 MB")
+    visitor.upload(b"\x89PNG\r\n\x1a\n" + bytes(80 * 2**20), "big.png")
+    expect(note).to_contain_text("the limit is 80 MB")
 
 
 def test_a_late_answer_about_a_picture_wipes_nothing(visitor: Visitor) -> None:

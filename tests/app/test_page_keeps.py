@@ -119,7 +119,7 @@ def test_a_refused_file_keeps_picture_and_paint(visitor: Visitor, kind: str) -> 
         "too many pixels": (png(Image.new("1", (8000, 6250))), "50 megapixels"),
         "too small": (png(scenery(40, 12)), "at least 16"),
         "no picture": (b"<svg/>", "not a PNG, JPEG or WebP"),
-        "too many bytes": (b"\x89PNG\r\n\x1a\n" + bytes(20 * 2**20), "the limit is 20 MB"),
+        "too many bytes": (b"\x89PNG\r\n\x1a\n" + bytes(80 * 2**20), "the limit is 80 MB"),
     }[kind]
     visitor.dropped(given, "bad.png")
     expect(visitor.page.locator(".mp-note")).to_contain_text(words)
@@ -279,8 +279,8 @@ def test_settings_that_cannot_be_are_not_restored(visitor: Visitor, tmp_path) ->
     from var_core import save_png
 
     path = tmp_path / "made elsewhere.png"
-    recipe = b'{"settings": {"task": "inpaint", "top_k": 2000}, "seed": 3, "model": "other"}'
-    save_png(scenery(96, 80), path, recipe)
+    recipe = '{"version": 3, "settings": {"task": "inpaint", "top_k": 2000000}, "seed": 3, "model": "other"}'
+    save_png(scenery(96, 80), path, recipe.encode())
     visitor.upload(path.read_bytes(), path.name)
     expect(visitor.page.locator("#seed :is(input, textarea)")).to_have_value("3")
     visitor.rectangle(20, 20, 40, 40)

@@ -51,7 +51,7 @@ def test_every_text_can_be_read_and_every_control_has_a_name(
         check(mode)
     visitor.mode("Change class")
     page.click("#run")
-    expect(visitor.status).to_contain_text("Choose a class first")
+    expect(visitor.status).to_contain_text("Choose the class")
     check("failed")
     visitor.close()
 

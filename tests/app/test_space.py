@@ -78,7 +78,7 @@ def test_runs_are_marked_only_where_the_package_is(model_file: Path, monkeypatch
     package.GPU = mark  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "spaces", package)
     ui.build(Engines(str(model_file)))
-    assert marked == ["run", "branch", *["stream"] * 6, "replay"]
+    assert marked == ["_steps", "_replay"], "what needs the GPU, and nothing that a visitor's session is in"
 
 
 def test_nothing_computes_between_runs_on_zero(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

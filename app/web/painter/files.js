@@ -3,7 +3,7 @@
 import { holesOf } from './alpha.js';
 
 export const DISPLAY = 1024; // long side of what is painted on
-const MAX_BYTES = 20 * 2 ** 20;
+const MAX_BYTES = 80 * 2 ** 20;
 
 /** Whether the first twelve bytes are those of a PNG, JPEG or WebP. */
 export function looksRight(bytes) {
@@ -15,7 +15,7 @@ export function looksRight(bytes) {
 export async function decode(blob) {
   if (blob.size > MAX_BYTES) {
     const size = (blob.size / 2 ** 20).toFixed(1);
-    throw new Error(`This file has ${size} MB, the limit is 20 MB: choose a smaller one.`);
+    throw new Error(`This file has ${size} MB, the limit is 80 MB: choose a smaller one.`);
   }
   if (!looksRight(new Uint8Array(await blob.slice(0, 12).arrayBuffer()))) {
     throw new Error('This file is not a PNG, JPEG or WebP picture: choose one of these.');

@@ -1,0 +1,84 @@
+"""What the page and the named endpoints do alike: plan in time, wait for a turn, run, keep what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from var_core import Edit, Frame, Plan
+
+from .door import behind_proxy
+from .engines import Engines
+from .memory import Shelf
+from .pictures import Outbox, Pictures
+from .session import Asked, Session, Sessions
+from .turns import Ticket, Turns
+
+_LOOK = 0.5  # seconds between two looks at the queue: how long a stopped visitor still stands in it
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """So many runs come first."""
+
+    ahead: int
+
+
+class Work:
+    """Shared by all visitors of one server."""
+
+    def __init__(self, engines: Engines) -> None:
+        self.engines = engines
+        self.shelf = Shelf()
+        self.pictures = Pictures(self.shelf)
+        self.outbox = Outbox()
+        self.turns = Turns()
+        self.sessions = Sessions()
+
+    def join(self, request: gr.Request | None) -> Ticket:
+        """A place in the queue. ValueError where this visitor, or everybody, has too many."""
+        session = request.session_hash if request is not None else None
+        client = getattr(request, "client", None) if request is not None else None
+        return self.turns.join(session or "", None if client is None or behind_proxy() else client.host)
+
+    def plan(self, session: Session, model: str, edit: Edit, painted: str | None = None) -> Plan:
+        """The plan of an edit, made once while the visitor asks the same. ValueError says what is too much."""
+        last = session.asked.value if session.asked is not None else None
+        if last is not None and last.model == model and last.edit.same(edit):
+            return last.plan
+        plan = self.engines.plan(model, edit)
+        session.asked = self.shelf.keep(Asked(model, painted, edit, plan))
+        return plan
+
+    def turn(self, ticket: Ticket, nbytes: int) -> Iterator[Waiting]:
+        """Until a run that will hold so many bytes may go; before that, how many runs come first."""
+        ticket.ready(nbytes)
+        while ahead := ticket.wait(_LOOK):
+            yield Waiting(ahead)
+        ticket.room = self.shelf.take(nbytes)
+
+    def frames(self, ticket: Ticket, nbytes: int, steps: Callable[[], Iterator[Frame]]) -> Iterator[Frame | Waiting]:
+        """A run's frames, once its turn has come. The caller lets the ticket go."""
+        yield from self.turn(ticket, nbytes)
+        for frame in steps():
+            if frame.result is not None:
+                ticket.room = None  # from here on it counts as what is kept
+            yield frame
+
+
+def cost(plan: Plan, candidates: int) -> int:
+    """Bytes that a run of this plan holds: the picture and what its mask comes down to once, what is drawn for every
+    candidate and once more while it is put in."""
+    width, height = plan.picture.size
+    left, top, right, bottom = plan.bounds or (0, 0, width, height)
+    return 6 * width * height + 4 * (right - left) * (bottom - top) * (candidates + 2)
+
+
+def cost_again(result: Any, candidates: int) -> int:
+    """The same of a branch, which plans anew what its base was asked."""
+    width, height = result.picture.size
+    patch = result.patches[0]
+    return 6 * width * height + 4 * patch.width * patch.height * (candidates + 2)
