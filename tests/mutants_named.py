@@ -28,4 +28,10 @@ NAMED: tuple[Named, ...] = (
         "if lack is not None else known.tokens", "if False else known.tokens"),
     Named("colours are not matched", "var_core/editing/compositing.py",
         "    if waiting is not None:\n        side", "    if False:\n        side"),
+    Named("the average is the last weights", "var_core/train/run.py",
+        "get_ema_multi_avg_fn(min(decay,", "get_ema_multi_avg_fn(min(0.0,", ("tests/train/test_run.py",)),
+    Named("labels are never dropped in training", "var_core/train/transformer.py",
+        "rng.random(len(labels)) < share", "rng.random(len(labels)) < 0", ("tests/train/test_recipe.py",)),
+    Named("the share of dropped labels is not the run's", "var_core/train/transformer.py",
+        "null, training.label_drop, run.rng", "null, 0.0, run.rng", ("tests/train/test_recipe.py",)),
 )  # fmt: skip
