@@ -160,6 +160,13 @@ def test_the_real_command_shares_a_folder(album: Path, model_file: Path, tmp_pat
     assert sorted(Path(line.split("  ")[0]).name for line in lines) == ["0.png", "1.png", "2.png"]
 
 
+def test_results_among_the_originals_are_no_pictures_to_draw(album: Path, model_file: Path, capsys) -> None:
+    for _ in range(2):
+        answer = folder_command(capsys, album, model_file, album / "out")
+    assert answer["results"] == [] and answer["skipped"] == 5
+    assert sorted(path.name for path in (album / "out").rglob("*")) == [f"{i}.png" for i in range(5)]
+
+
 def test_outputs_and_devices_that_cannot_be(model_file: Path, tmp_path: Path, capsys) -> None:
     for words, said in [
         (("--out", tmp_path / "a.jpg"), "end it in .png"),

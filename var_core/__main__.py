@@ -182,6 +182,8 @@ def _jobs(args: argparse.Namespace) -> list[argparse.Namespace]:
     found = [(path, None) for path in folders.pictures(image)] if mask is None else folders.pairs(image, mask)
     jobs = []
     for path, own in found:
+        if out.resolve() in path.resolve().parents:
+            continue  # results of before, in a folder among the originals
         target = (out / path.relative_to(image)).with_suffix(".png")
         jobs.append(argparse.Namespace(**{**vars(args), "image": path, "mask": own, "out": target}))
     if not jobs:
