@@ -63,12 +63,18 @@ def amounts_of(size: tuple[int, int], form: Form) -> dict[str, int]:
 
 
 def build_chance(form: Form, task: str, scales: int) -> Chance:
-    """How it is drawn, by a model of so many scales."""
-    names = [name for name in CHANCE if name in CONTROLS]
-    sketch = form["sketch"] and task != "outpaint"
-    return Chance(
-        **{name: form.setting(name) for name in names}, stop_scale=round(scales * SKETCHED) if sketch else None
-    )
+    """How it is drawn, by a model of so many scales. A sketch draws two scales at least, whatever the strength."""
+    names, stop = [name for name in CHANCE if name in CONTROLS], None
+    if form["sketch"] and task != "outpaint":
+        stop = max(round(scales * SKETCHED), start_of(form, task, scales) + 2)
+    settings = {name: form.setting(name) for name in names}
+    return Chance(**settings, stop_scale=stop if stop is not None and stop < scales else None)
+
+
+def start_of(form: Form, task: str, scales: int) -> int:
+    """The first scale that is drawn."""
+    start = round(STOPS[form["strength"]] * scales) if task in EDIT["start_scale"].tasks else 0
+    return max(1, start) if task == "vary" else start
 
 
 def build_edit(form: Form, task: Any, scales: int, picture: Image.Image | None, mask: Image.Image | None) -> Edit:
@@ -78,9 +84,7 @@ def build_edit(form: Form, task: Any, scales: int, picture: Image.Image | None, 
     if task != "inpaint" and form["label"] != NO_CLASS:
         given["label"] = form["label"]
     given |= {name: form.setting(name) for name in EDIT if name in ADVANCED and task in EDIT[name].tasks}
-    if task in EDIT["start_scale"].tasks:
-        start = round(STOPS[form["strength"]] * scales)
-        given["start_scale"] = max(1, start) if task == "vary" else start
+    given["start_scale"] = start_of(form, task, scales)
     if task != "generate":
         given["image"] = picture
     if task in WITH_MASK:

@@ -31,7 +31,7 @@ NAMED: tuple[Named, ...] = (
     Named("the average is the last weights", "var_core/train/run.py",
         "get_ema_multi_avg_fn(min(decay,", "get_ema_multi_avg_fn(min(0.0,", ("tests/train/test_run.py",)),
     Named("labels are never dropped in training", "var_core/train/transformer.py",
-        "rng.random(len(labels)) < share", "rng.random(len(labels)) < 0", ("tests/train/test_recipe.py",)),
+        "rng.random(len(labels)) < share", "rng.random(len(labels)) < 0", ("tests/train/test_named_faults.py",)),
     Named("the share of dropped labels is not the run's", "var_core/train/transformer.py",
-        "null, training.label_drop, run.rng", "null, 0.0, run.rng", ("tests/train/test_recipe.py",)),
+        "null, training.label_drop, run.rng", "null, 0.0, run.rng", ("tests/train/test_named_faults.py",)),
 )  # fmt: skip

@@ -359,6 +359,9 @@ def test_sketch_and_strength_become_scales() -> None:
     assert edit.start_scale == 7
     assert build_chance(form(sketch=True), "generate", len(SIDES)).stop_scale == 6
     assert build_chance(form(sketch=True), "outpaint", len(SIDES)).stop_scale is None
+    assert build_chance(form(sketch=True, strength="detail"), "inpaint", 10).stop_scale == 9  # two scales are drawn
+    assert build_chance(form(sketch=True, strength="detail"), "inpaint", 6).stop_scale is None  # nothing would be left
+    assert build_chance(form(sketch=True, strength="detail"), "generate", 10).stop_scale == 6
 
 
 def test_a_setting_is_automatic_only_where_nothing_is_said(engine: Engine) -> None:
