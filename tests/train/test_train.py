@@ -70,8 +70,7 @@ def test_a_decoder_is_trained_by_itself(data: Path, runs: Path, tmp_path: Path, 
         decodes = name.startswith(("decoder.", "post_quant_conv."))
         assert decodes or torch.equal(value, after.tokenizer.state_dict()[name]), name
     one, other = (engine.draw(Edit(label=1), Chance(seed=2)) for engine in (before, after))
-    assert one is not None and other is not None
-    assert all(torch.equal(a, b) for a, b in zip(one.tokens[0], other.tokens[0], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(one.passes[0].tokens, other.passes[0].tokens, strict=True))
     assert one.images[0].tobytes() != other.images[0].tobytes()
     capsys.readouterr()
     stranger = tmp_path / "stranger"
