@@ -28,6 +28,9 @@ def main() -> int:
     parser.add_argument(
         "--port", type=int, default=None, help="default: GRADIO_SERVER_PORT, or the first free one from 7860"
     )
+    parser.add_argument(
+        "--allow-host", action="append", default=[], help="a name under which a proxy in front asks for the page"
+    )
     args = parser.parse_args()
     for order in (signal.SIGTERM, signal.SIGINT):
         signal.signal(order, _end)
@@ -37,7 +40,7 @@ def main() -> int:
             _serve(args)
     except KeyboardInterrupt:
         pass
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -60,10 +63,13 @@ def _cut_off() -> None:
 def _serve(args: argparse.Namespace) -> None:
     """The page, until the server is told to end. ValueError where it cannot begin."""
     uploads = Path(os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()) / "gradio")))
-    from app import zero
+    from app import address, zero
 
+    address.go_direct(args.host)
+    address.check(args.host, args.port)
     zero.ready()
     from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from app import housekeeping, ui
     from app.door import Door
@@ -74,6 +80,7 @@ def _serve(args: argparse.Namespace) -> None:
     from var_core.files.images import MAX_BYTES
 
     find_model(args.model)
+    names = Middleware(TrustedHostMiddleware, allowed_hosts=address.names(args.host, args.allow_host))
     engines = Engines(args.model)
     page = ui.build(engines)
     engines.start()
@@ -91,7 +98,7 @@ def _serve(args: argparse.Namespace) -> None:
             footer_links=["api"],
             max_threads=OF_ALL + 32,  # a run that waits for its turn holds one
             state_session_capacity=MOST,
-            app_kwargs={"middleware": [Middleware(Door, folder=uploads)]},
+            app_kwargs={"middleware": [names, Middleware(Door, folder=uploads)]},
             prevent_thread_lock=True,
         )
         ending = threading.Event()
