@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 
 import gradio as gr
 import pytest
-from conftest import rectangle, scenery
+from conftest import rectangle
 from test_canvas import layer
-from test_handlers import MASK, finish, handlers, photo, values  # noqa: F401
+from test_handlers import MASK, VISITOR, finish, handlers, photo, values  # noqa: F401
 
 from app.handlers import Handlers
 from app.session import HISTORY, Session
-from var_core import Engine, save_png
+from var_core import Engine
 
 OTHER = layer(rectangle((200, 150), (10, 10, 40, 40)))
 
@@ -28,7 +27,7 @@ class Click(gr.EventData):
 def worked(handlers: Handlers, photo: Path) -> Session:  # noqa: F811
     session = handlers.resume(None)[0]
     handlers.began(str(photo), session)
-    finish(handlers.run(str(photo), MASK, session, *values(candidates=2)))
+    finish(handlers.run(VISITOR, str(photo), MASK, session, *values(candidates=2)))
     return session
 
 
@@ -46,12 +45,15 @@ def test_a_session_is_found_by_its_key_alone(handlers: Handlers, photo: Path) ->
         assert source is None and answer["mask"] is None and stage == gr.skip() and "data-" not in history
 
 
-def test_a_session_that_gradio_let_go_is_gone(handlers: Handlers, photo: Path) -> None:  # noqa: F811
+def test_a_session_is_forgotten_after_its_hour(
+    handlers: Handlers,  # noqa: F811
+    photo: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     session = worked(handlers, photo)
-    key = session.key
-    del session
-    gc.collect()
-    assert not handlers.resume(key)[0].entries
+    assert handlers.resume(session.key)[0] is session
+    monkeypatch.setattr("app.session.HOURS", -1)
+    assert handlers.resume(session.key)[0] is not session
 
 
 def test_what_is_no_longer_on_disk_is_not_offered(handlers: Handlers, photo: Path) -> None:  # noqa: F811
@@ -65,6 +67,7 @@ def test_what_is_no_longer_on_disk_is_not_offered(handlers: Handlers, photo: Pat
 def test_an_original_comes_back_with_the_paint_last_seen_on_it(handlers: Handlers, photo: Path) -> None:  # noqa: F811
     session = worked(handlers, photo)
     handlers.keep(str(photo), OTHER, "inpaint", session)
+    assert session.mask is not None and session.mask.value == OTHER
     handlers.keep("/the/result.png", None, "inpaint", session)
     assert handlers.reopen(session, Click(original=1)) == (str(photo), {"mask": OTHER})
     assert (session.source, session.mask) == ("/the/result.png", None)
@@ -90,7 +93,7 @@ def test_stop_and_failure_leave_the_last_result(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     session = worked(handlers, photo)
-    run = handlers.run(str(photo), MASK, session, *values(candidates=2))
+    run = handlers.run(VISITOR, str(photo), MASK, session, *values(candidates=2))
     assert 'data-state="running"' in next(run)[0]
     run.close()
     stage, status = handlers.stopped(session)
@@ -106,18 +109,7 @@ def test_stop_and_failure_leave_the_last_result(
     monkeypatch.setattr(Engine, "run", breaks)
     steps = []
     with pytest.raises(gr.Error) as caught:
-        for step in handlers.run(str(photo), MASK, session, *values()):
+        for step in handlers.run(VISITOR, str(photo), MASK, session, *values()):
             steps.append(step)
     assert 'data-state="done" data-result="1"' in steps[-1][0] and "Something went wrong" in steps[-1][1]
     assert not caught.value.visible, "the status has said it"
-
-
-def test_only_settings_that_this_model_can_do_are_restored(handlers: Handlers, tmp_path: Path) -> None:  # noqa: F811
-    from app.form import RESTORED
-
-    path = tmp_path / "made elsewhere.png"
-    save_png(scenery(40, 40), path, b'{"settings": {"task": "vary", "top_k": 2000}, "seed": 1}')
-    restored = dict(zip(RESTORED, handlers.opened(str(path))[1:], strict=True))
-    assert restored["top_k"] == 64 and restored["mode"] == "vary"
-    absent = dict(zip(RESTORED, handlers.opened(str(path), "no such model")[1:], strict=True))
-    assert absent["top_k"] == gr.skip() and absent["seed"] == "1"
