@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -32,7 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mutants import Mutant, changed_lines, find_mutants
+from mutants import Mutant, changed_lines, find_mutants, means_something
 from mutants_named import NAMED
 
 ROOT = Path(__file__).parents[1]
@@ -84,8 +85,9 @@ def sampled(only: str | None, count: int, seed: int) -> list[Fault]:
         if only is None or path == only or path.startswith(only.rstrip("/") + "/"):
             text = (ROOT / path).read_text(encoding="utf-8")
             found += [(path, text, mutant) for mutant in find_mutants(text)]
-    chosen = random.Random(seed).sample(range(len(found)), min(count, len(found)))
-    return [_fault(*found[index]) for index in sorted(chosen)]
+    random.Random(seed).shuffle(found)
+    usable = (each for each in found if means_something(each[1], each[2].apply(each[1])))
+    return [_fault(*each) for each in itertools.islice(usable, count)]
 
 
 def _fault(path: str, text: str, mutant: Mutant) -> Fault:
@@ -262,9 +264,8 @@ class Mutation:
             out.unlink(missing_ok=True)
             there = [test for test in tests if (copy / test.split("::")[0]).exists()]
             child = start(copy, log, 3600, [*there, "--maxfail=1000"], [Tracer(copy, paths, out)])
-            os.waitpid(child, 0)
-            sys.settrace(None), threading.settrace(None)  # type: ignore[arg-type]
-            if not out.exists():
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            if code not in (0, 1) or not out.exists():
                 raise SystemExit(f"the tests do not run without a fault:\n{log.read_text()[-3000:]}")
             found = self.maps[" ".join(tests)] = json.loads(out.read_text())
             for name in found["failed"]:
@@ -317,7 +318,7 @@ class Mutation:
                 (copy / fault.path).write_text(fault.before, encoding="utf-8")
                 code = os.waitstatus_to_exitcode(status) if done else "hangs"
                 last = copy.with_suffix(".log").read_text(errors="replace").strip().splitlines()[-1:]
-                verdict = "survived" if code == 0 else "broken" if code in (4, 5) else "killed"
+                verdict = "survived" if code == 0 else "broken" if code == 5 else "killed"
                 self._note(fault, verdict, took, f"{code}: {' '.join(last)}")
 
     def _open(self, fault: Fault) -> bool:

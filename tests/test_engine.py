@@ -16,7 +16,7 @@ from PIL import Image
 from var_core import Chance, Edit, Engine
 from var_core.editing.encoding import Encodings
 from var_core.editing.painting import Painting
-from var_core.request import requested
+from var_core.request import EDIT, requested
 from var_core.sampling.sampler import SampleOptions, sample
 
 
@@ -424,3 +424,17 @@ def test_without_a_class_the_surroundings_suggest_one() -> None:
         for other in (dict(request, guess=False), dict(request, method="official")):
             assert not finish(engine, **other)[1].notices
     assert sum(guessed) >= 3  # its own pictures: flowers, market or watercolours are told apart
+
+
+@pytest.mark.parametrize("name", [*EDIT, "label", "image", "mask", "task"])
+def test_edits_that_differ_in_anything_are_not_the_same(name: str) -> None:
+    """What was planned for one is not used for another."""
+    photo, mask = scenery(60, 60), rectangle((60, 60), (20, 20, 40, 40))
+    given = {"task": "inpaint", "image": photo, "mask": mask, "label": "rose"}
+    other = {
+        "start_scale": 3, "method": "requantize", "evidence": 3.0, "fill": "mean", "guess": False, "context": 3.5,
+        "feather": 9, "color_match": False, "left": 1, "top": 2, "right": 3, "bottom": 4, "label": "tulip",
+        "image": photo.copy(), "mask": mask.copy(), "task": "edit",
+    }  # fmt: skip
+    one = Edit(**given)  # type: ignore[arg-type]
+    assert one.same(Edit(**given)) and not one.same(Edit(**given | {name: other[name]}))  # type: ignore[arg-type]
