@@ -27,7 +27,7 @@ def test_the_likeliest_candidate_is_marked(task: str, likelihood: tuple[float, .
     entry = Entry(7, task, "tiny", (1, 2), Shelf().keep(made), sketch=True, chosen=1)
     stage = entry.stage()
     assert stage.likeliest == expected
-    assert (stage.pictures, stage.thumbs, stage.before, stage.chosen, stage.number) == (
+    assert (stage.pictures, stage.thumbs, stage.before, stage.chosen, stage.result) == (
         ["a", "b", "c"],
         ["x"],
         "before",
