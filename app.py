@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -14,7 +15,7 @@ from types import FrameType
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nothing is reported
 
-GRACE = 2.5  # seconds from the order to end until the process does, whatever it is computing
+GRACE = 1.5  # seconds from the order to end until the process does, whatever it is computing
 
 
 def main() -> int:
@@ -34,15 +35,18 @@ def main() -> int:
     args = parser.parse_args()
     for order in (signal.SIGTERM, signal.SIGINT):
         signal.signal(order, _end)
+    folder = Path(tempfile.gettempdir()) / f"var-editor-{secrets.token_hex(8)}"  # named before it is made
     try:
-        with tempfile.TemporaryDirectory(prefix="var-editor-") as folder:
-            tempfile.tempdir = folder  # of uploads, results and all else: gone when the server ends
-            _serve(args)
+        folder.mkdir(mode=0o700)
+        tempfile.tempdir = str(folder)  # of uploads, results and all else: gone when the server ends
+        _serve(args)
     except KeyboardInterrupt:
         pass
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 

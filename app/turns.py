@@ -8,9 +8,9 @@ from collections import Counter
 AT_ONCE = 4  # runs that take turns, a scale each
 EACH = 2  # of one visitor among them
 WAITING = 4  # of one visitor, waiting
-OF_ONE_ADDRESS = 16  # going and waiting
+OF_ONE_ADDRESS = 32  # going and waiting
 OF_ALL = 64
-BYTES = 300 * 2**20  # of pictures in all runs that go; a larger one goes alone
+BYTES = 300 * 2**20  # of pictures in all runs that go, but for one that is larger by itself
 
 
 class Turns:
@@ -40,14 +40,21 @@ class Turns:
         while True:
             going = [ticket for ticket in self._tickets if ticket.going]
             of = Counter(ticket.visitor for ticket in going)
-            ready = [t for t in self._tickets if t.nbytes is not None and not t.going and of[t.visitor] < EACH]
+            waiting = [ticket for ticket in self._tickets if ticket.nbytes is not None and not ticket.going]
+            ready = [ticket for ticket in waiting if of[ticket.visitor] < EACH and _fits(ticket, going)]
             if not ready or len(going) >= AT_ONCE:
                 return
-            first = min(ready, key=lambda ticket: of[ticket.visitor])
-            if going and sum(ticket.nbytes or 0 for ticket in [*going, first]) > BYTES:
-                return
-            first.going = True
+            min(ready, key=lambda ticket: of[ticket.visitor]).going = True
             self._changed.notify_all()
+
+
+def _fits(ticket: Ticket, going: list[Ticket]) -> bool:
+    """Whether there is room beside those that go: for one large run, and for small ones together."""
+    assert ticket.nbytes is not None
+    beside = [other.nbytes or 0 for other in going]
+    if ticket.nbytes > BYTES:
+        return all(nbytes <= BYTES for nbytes in beside)
+    return ticket.nbytes + sum(nbytes for nbytes in beside if nbytes <= BYTES) <= BYTES
 
 
 class Ticket:

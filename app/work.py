@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
 
-from var_core import Edit, Frame, Plan
+from var_core import Edit, Frame, Plan, Result
+from var_core.request import Box
 
 from .door import behind_proxy
 from .engines import Engines
@@ -17,6 +17,7 @@ from .pictures import Outbox, Pictures
 from .session import Asked, Session, Sessions
 from .turns import Ticket, Turns
 
+MOST = 800 * 2**20  # bytes of one run
 _LOOK = 0.5  # seconds between two looks at the queue: how long a stopped visitor still stands in it
 
 
@@ -54,7 +55,13 @@ class Work:
         return plan
 
     def turn(self, ticket: Ticket, nbytes: int) -> Iterator[Waiting]:
-        """Until a run that will hold so many bytes may go; before that, how many runs come first."""
+        """Until a run that will hold so many bytes may go; before that, how many runs come first. ValueError for more
+        than any run may hold."""
+        if nbytes > MOST:
+            raise ValueError(
+                f"this would hold {nbytes >> 20} MB of memory, one run is given {MOST >> 20} at most: "
+                "change less at once, or ask for fewer candidates"
+            )
         ticket.ready(nbytes)
         while ahead := ticket.wait(_LOOK):
             yield Waiting(ahead)
@@ -70,15 +77,18 @@ class Work:
 
 
 def cost(plan: Plan, candidates: int) -> int:
-    """Bytes that a run of this plan holds: the picture and what its mask comes down to once, what is drawn for every
-    candidate and once more while it is put in."""
-    width, height = plan.picture.size
-    left, top, right, bottom = plan.bounds or (0, 0, width, height)
-    return 6 * width * height + 4 * (right - left) * (bottom - top) * (candidates + 2)
+    """Bytes that a run of this plan holds: the picture and what its mask comes down to once, every window's own mask,
+    and what is drawn for every candidate, and twice more while it is put in."""
+    left, top, right, bottom = plan.bounds or (0, 0, *plan.picture.size)
+    return _bytes(plan.picture.size, (right - left) * (bottom - top), plan.boxes, candidates)
 
 
-def cost_again(result: Any, candidates: int) -> int:
+def cost_again(result: Result, candidates: int) -> int:
     """The same of a branch, which plans anew what its base was asked."""
-    width, height = result.picture.size
-    patch = result.patches[0]
-    return 6 * width * height + 4 * patch.width * patch.height * (candidates + 2)
+    width, height = result.patches[0].size
+    return _bytes(result.picture.size, width * height, [done.box for done in result.passes], candidates)
+
+
+def _bytes(size: tuple[int, int], drawn: int, boxes: Sequence[Box | None], candidates: int) -> int:
+    masks = sum((box[2] - box[0]) * (box[3] - box[1]) for box in boxes if box is not None)
+    return 6 * size[0] * size[1] + masks + 4 * drawn * (candidates + 2)

@@ -226,6 +226,15 @@ def test_who_waits_is_told_and_then_goes(handlers: Handlers, monkeypatch: pytest
     assert other.wait(0) == 0, "its place is free again"
 
 
+def test_what_would_take_too_much_memory_is_refused_before_it_begins(
+    handlers: Handlers, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.work.MOST", 2**18)
+    monkeypatch.setattr(Engine, "run", lambda *given: pytest.fail("it ran"))
+    run = handlers.run(VISITOR, str(photo), MASK, Session(), *values(candidates=8))
+    assert "change less at once" in next(run)[1]
+
+
 def test_too_many_runs_of_one_visitor_are_refused_in_the_status(handlers: Handlers) -> None:
     for _ in range(EACH + WAITING):
         handlers.work.join(VISITOR)

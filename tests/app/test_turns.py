@@ -59,14 +59,20 @@ def test_who_is_not_ready_holds_nobody_up() -> None:
     assert quick.wait(0) == 0
 
 
-def test_large_runs_go_one_after_the_other() -> None:
+def test_large_runs_go_one_after_the_other_and_hold_up_no_small_one() -> None:
     turns = Turns()
-    first, second = turns.join("one", None), turns.join("two", None)
+    first, second, small = (turns.join(name, None) for name in ("one", "two", "three"))
     first.ready(2 * BYTES)
-    second.ready(BYTES)
-    assert going([first, second]) == [True, False], "alone it may be as large as it is"
+    second.ready(3 * BYTES)
+    small.ready(BYTES)
+    assert going([first, second, small]) == [True, False, True], "a large one may be as large as it is"
+    another = turns.join("four", None)
+    another.ready(1)
+    assert another.wait(0) > 0, "small ones share their room"
     first.leave()
-    assert second.wait(0) == 0
+    assert going([second, another]) == [True, False]
+    small.leave()
+    assert another.wait(0) == 0
 
 
 def test_an_address_and_the_server_have_a_limit() -> None:
