@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -176,3 +177,26 @@ def test_outputs_and_devices_that_cannot_be(model_file: Path, tmp_path: Path, ca
         assert main([str(word) for word in ("generate", "--model", model_file, "--quiet", *words)]) == 1
         error = capsys.readouterr().err
         assert said in error and len(error.strip().splitlines()) == 1
+
+
+def test_what_was_given_is_not_written_over(model_file: Path, photo: Path, capsys) -> None:
+    mask, before = photo.with_name("mask.png"), photo.read_bytes()
+    for out in (photo, mask):
+        words = ("inpaint", photo, "--mask", mask, "--model", model_file, "--quiet", "--out", out)
+        assert main([str(word) for word in words]) == 1
+        assert "choose another name for the result" in capsys.readouterr().err
+    assert photo.read_bytes() == before
+
+
+def test_a_name_that_the_console_cannot_print_ends_nothing(model_file: Path, tmp_path: Path) -> None:
+    album = tmp_path / "album"
+    album.mkdir()
+    for name in ("一", "two"):
+        scenery(60, 50).save(album / f"{name}.png")
+    words = [sys.executable, "-m", "var_core", "outpaint", album, "--left", "9", "--model", model_file, "--quiet"]
+    done = subprocess.run(
+        [*map(str, words), "--out", str(tmp_path / "new")], cwd=ROOT, capture_output=True, check=False,
+        env=os.environ | {"PYTHONIOENCODING": "cp1252"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"\\u4e00.png" in done.stdout and {path.stem for path in (tmp_path / "new").glob("*.png")} == {"一", "two"}

@@ -172,6 +172,8 @@ def _jobs(args: argparse.Namespace) -> list[argparse.Namespace]:
         for path in (args.out, args.strip):
             if path is not None and path.suffix.lower() != ".png":
                 raise ValueError(f"{path} is no name for a picture: results are PNG, so end it in .png")
+            if path is not None and path.resolve() in [p.resolve() for p in (image, getattr(args, "mask", None)) if p]:
+                raise ValueError(f"{path} is what was given to work on: choose another name for the result")
         return [args]
     if args.strip is not None:
         raise ValueError("--strip writes the scales of one picture: give one picture instead of a folder")

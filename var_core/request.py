@@ -129,9 +129,16 @@ class Chance:
     the first that is drawn, the likeliest tokens are taken. stop_scale: end after that many scales (a sketch)."""
 
     seed: int | None = setting(
-        None, int, low=0, high=2**32 - 1, label="Seed", help="the same seed gives the same picture again (default: random)"
+        None,
+        int,
+        low=0,
+        high=2**32 - 1,
+        label="Seed",
+        help="the same seed gives the same picture again (default: random)",
     )
-    candidates: int = setting(1, int, low=1, high=16, label="Candidates", help="how many versions to choose from, 1 to 16")
+    candidates: int = setting(
+        1, int, low=1, high=16, label="Candidates", help="how many versions to choose from, 1 to 16"
+    )
     guidance: float | None = setting(
         None, float, low=0, high=20, label="Guidance", help="how strongly the class is followed (default: the model's)"
     )
