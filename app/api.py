@@ -90,7 +90,7 @@ class Api:
             ticket = self.work.join(request)
             begin = self._branch if task == "branch" else self._new
             model, steps = begin(task, ticket, session, given)
-            yield from self._stream(task, model, steps, session)
+            yield from self._stream(task, model, steps, session, given.get("notices", []))
         except Exception as error:
             raise refusal(spoken(error)) from error
         finally:
@@ -118,7 +118,7 @@ class Api:
         if task == "generate":
             return fields
         upload = self.work.pictures.open(sent(given["image"], "An image is needed: send a picture file."))
-        fields["image"] = upload.image
+        fields["image"], given["notices"] = upload.image, list(upload.notices)
         if task in WITH_MASK:
             words = "A mask is needed: send a picture that is white where it should be repainted."
             fields["mask"] = open_mask(sent(given["mask"], words), upload.image.size, upload.orientation)
@@ -140,7 +140,9 @@ class Api:
         steps = partial(self.work.engines.branch, entry.model, entry.result, index, start, chance, label)
         return entry.model, self.work.frames(ticket, cost_again(entry.result, chance.candidates), steps)
 
-    def _stream(self, task: str, model: str, steps: Steps, session: Session) -> Iterator[tuple[dict, list[dict]]]:
+    def _stream(
+        self, task: str, model: str, steps: Steps, session: Session, notices: list[str]
+    ) -> Iterator[tuple[dict, list[dict]]]:
         for frame in steps:
             if isinstance(frame, Waiting):
                 yield {"scale": 0, "seconds": 0.0, "waiting": frame.ahead}, []
@@ -163,7 +165,7 @@ class Api:
             session.add(entry)
             paths = [self.work.outbox.saved(entry, index) for index in range(len(frame.result.patches))]
             yield (
-                progress | {"notices": list(frame.result.notices)},
+                progress | {"notices": [*notices, *frame.result.notices]},
                 [FileData(path=path).model_dump() for path in paths],
             )
 

@@ -127,8 +127,9 @@ def test_a_mask_of_another_size_is_scaled(inpaint: Callable[..., Outcome]) -> No
 def test_an_animation_gives_its_first_frame(inpaint: Callable[..., Outcome]) -> None:
     first, second = scenery(*SIZE, seed=1), scenery(*SIZE, seed=2)
     data = encoded(first, "WEBP", save_all=True, append_images=[second], duration=80, lossless=True)
-    _, files = inpaint(data, rectangle(SIZE, (10, 10, 40, 40)))
+    steps, files = inpaint(data, rectangle(SIZE, (10, 10, 40, 40)))
     assert exact_outside(first, rectangle(SIZE, (10, 10, 40, 40)), files[0]).any()
+    assert any("first frame is used" in notice for notice in steps[-1]["notices"])  # an upload's notices are passed on
 
 
 def test_the_camera_and_the_place_stay_behind(inpaint: Callable[..., Outcome]) -> None:
