@@ -17,7 +17,7 @@ from .pictures import Outbox, Pictures
 from .session import Asked, Session, Sessions
 from .turns import Ticket, Turns
 
-MOST = 700 * 2**20  # bytes of one run
+MOST = 1100 * 2**20  # bytes of one run
 _LOOK = 0.5  # seconds between two looks at the queue: how long a stopped visitor still stands in it
 
 

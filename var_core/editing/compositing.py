@@ -73,6 +73,27 @@ def fill_smoothly(values: np.ndarray, known: np.ndarray, rounds: int = 12) -> np
     return np.where(known[..., None], values, out.reshape(values.shape))
 
 
+def _known_mean(picture: Image.Image, painted: Image.Image, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of the pixels that are not painted in each cell of a grid, (h, w, 3) float32, and their share of it.
+    Large pictures are shrunk across first, band by band: memory."""
+    across, bands = (picture.width, picture.height), []
+    if picture.height > 2 * _BAND:
+        across = (size[0], _BAND)
+    for top in range(0, picture.height, across[1]):
+        rows = (0, top, picture.width, min(top + across[1], picture.height))
+        known = (np.asarray(painted.crop(rows)) == 0).astype(np.float32)
+        parts = [np.asarray(band, dtype=np.float32) * known for band in picture.crop(rows).split()]
+        if across[0] != picture.width:
+            parts, known = [_area(part, (size[0], len(part))) for part in parts], _area(known, (size[0], len(known)))
+        bands.append((*parts, known))
+    *colours, share = [_area(np.concatenate(parts), size) for parts in zip(*bands, strict=True)]
+    return np.dstack(colours) / np.maximum(share, 1e-3)[..., None], share
+
+
+def _area(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return cv2.resize(values, size, interpolation=cv2.INTER_AREA)
+
+
 def match_surroundings(patch: Image.Image, original: Image.Image, painted: Image.Image) -> Image.Image:
     """The patch moved to the original where nothing is painted (`painted` is 0), and inside by what the border asks
     for, spread smoothly: Poisson image editing (Perez et al. 2003) with the patch's gradients, but fading with the
@@ -80,11 +101,7 @@ def match_surroundings(patch: Image.Image, original: Image.Image, painted: Image
     pictures the wanted class is named in 69 % of class edits, against 55 % without the fading and 66 % with a gain
     and a bias per channel; completed pictures are as near to true ones or nearer). `original` and `painted` may be of
     another size; what lies under the paint has no influence."""
-    known = (np.asarray(painted) == 0).astype(np.float32)
-    share = cv2.resize(known, patch.size, interpolation=cv2.INTER_AREA)
-    bands = (np.asarray(band, dtype=np.float32) * known for band in original.split())  # one at a time: memory
-    mean = np.dstack([cv2.resize(band, patch.size, interpolation=cv2.INTER_AREA) for band in bands])
-    mean /= np.maximum(share, 1e-3)[..., None]
+    mean, share = _known_mean(original, painted, patch.size)
     made = np.asarray(patch, dtype=np.float32)
     known_cells = share > 1e-3
     distance = cv2.distanceTransform((~known_cells).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
