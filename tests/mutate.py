@@ -98,9 +98,12 @@ def _fault(path: str, text: str, mutant: Mutant) -> Fault:
     return Fault(path, name, mutant.line, mutant.kind, text, after, tests_for(path), set(range(mutant.line, last + 1)))
 
 
-def named() -> list[Fault]:
+def named(only: str | None = None) -> list[Fault]:
+    """All of NAMED, or those in a file or folder."""
     faults = []
     for item in NAMED:
+        if only is not None and not (item.path + "/").startswith(only.rstrip("/") + "/"):
+            continue
         text = (ROOT / item.path).read_text(encoding="utf-8")
         if text.count(item.old) != 1:
             raise SystemExit(
@@ -195,8 +198,8 @@ class Tracer:
         self.now = self.shared
         self.tests: dict[str, dict[str, Any]] = {}
         self.failed: set[str] = set()
-        self._began = 0.0
-        sys.settrace(self._trace), threading.settrace(self._trace)
+        if paths:
+            sys.settrace(self._trace), threading.settrace(self._trace)
 
     def _trace(self, frame: Any, event: str, argument: object) -> Any:
         path = self.paths.get(frame.f_code.co_filename)
@@ -222,7 +225,8 @@ class Tracer:
 
         subprocess.Popen.__init__ = counted  # type: ignore[method-assign]
         item.addfinalizer(lambda: setattr(subprocess.Popen, "__init__", popen))
-        sys.settrace(self._trace)
+        if self.paths:
+            sys.settrace(self._trace)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when == "call" and report.nodeid in self.tests:
@@ -259,7 +263,7 @@ class Mutation:
         """One run of each set of tests without a fault. Tests that fail without one are left out, and named."""
         copy = copy_checkout(self.place / "traced")
         for tests in {tuple(fault.tests) for fault in faults}:
-            paths = {fault.path for fault in faults if tuple(fault.tests) == tests}
+            paths = {fault.path for fault in faults if tuple(fault.tests) == tests and fault.kind != "named"}
             out, log = self.place / "trace.json", self.place / "trace.log"
             out.unlink(missing_ok=True)
             there = [test for test in tests if (copy / test.split("::")[0]).exists()]
@@ -305,7 +309,7 @@ class Mutation:
                 copy = copies.pop()
                 (copy / fault.path).write_text(fault.after, encoding="utf-8")
                 child = start(copy, copy.with_suffix(".log"), 3 * seconds + 30, chosen, [])
-                running[child] = (fault, copy, time.monotonic(), 8 * seconds + 90)
+                running[child] = (fault, copy, time.monotonic(), 20 * seconds + 300)
             time.sleep(0.02)
             for child, (fault, copy, began, limit) in list(running.items()):
                 done, status = os.waitpid(child, os.WNOHANG)
@@ -379,7 +383,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", default="mutants.json", help="where the answers are kept")
     parser.add_argument("--survivors", action="store_true", help="print all survivors again at the end")
     options = parser.parse_args(arguments)
-    faults = named() if options.named else sampled(options.only, options.count, options.seed)
+    faults = named(options.only) if options.named else sampled(options.only, options.count, options.seed)
     warm()
     with tempfile.TemporaryDirectory(prefix="mutate-") as place:
         mutation = Mutation(options, Path(place))

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from by_hand import CODES, NOTHING, RED, STEPS, mean_colours
 from conftest import build_model
 
+from var_core.model.official import class_names_for
 from var_core.model.scales import Scales
 from var_core.model.tokenizer import Tokenizer, TokenizerConfig, Upsample
 from var_core.model.transformer import Conditioning, KVCache, Transformer, TransformerConfig
@@ -261,3 +262,9 @@ def test_only_whole_scales_can_be_taught() -> None:
         else:
             with pytest.raises(ValueError, match=f"{length + 1} tokens are not a whole number of the scales"):
                 transformer(torch.tensor([0]), inputs)
+
+
+def test_a_thousand_classes_have_imagenets_names() -> None:
+    names = class_names_for(1000)
+    assert len(names) == 1000 and names[207] == "golden retriever" and len(set(names)) >= 998
+    assert class_names_for(3) == ("class 0", "class 1", "class 2") and len(class_names_for(999)) == 999
