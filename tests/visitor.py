@@ -19,9 +19,9 @@ RECORD = """() => { window.seen = []; const stage = document.querySelector('#sta
   new MutationObserver(look).observe(stage, { subtree: true, childList: true, attributes: true }); }"""
 
 
-DROP = """async ([data, name]) => {
+DROP = """async ([data, name, more]) => {
   const blob = await (await fetch('data:image/png;base64,' + data)).blob(), bag = new DataTransfer();
-  bag.items.add(new File([blob], name, { type: 'image/png' }));
+  bag.items.add(new File([blob, new Uint8Array(more)], name, { type: 'image/png' }));
   document.querySelector('.mp-view').dispatchEvent(new DragEvent('drop', { dataTransfer: bag, bubbles: true })); }"""
 
 
@@ -77,9 +77,10 @@ class Visitor:
         self.upload(png(picture))
         expect(self.page.locator(f".mp[data-original='{picture.width}x{picture.height}']")).to_be_visible()
 
-    def dropped(self, data: bytes, name: str = "photo.png") -> None:
-        """A file dropped on the painter with the mouse, which works whatever is going on."""
-        self.page.evaluate(DROP, [base64.b64encode(data).decode(), name])
+    def dropped(self, data: bytes, name: str = "photo.png", more: int = 0) -> None:
+        """A file dropped on the painter with the mouse, which works whatever is going on; `more` bytes of zeros after
+        its own are made in the browser."""
+        self.page.evaluate(DROP, [base64.b64encode(data).decode(), name, more])
 
     def stroke(self, *points: tuple[float, float]) -> None:
         """Points as shares of the picture."""

@@ -129,7 +129,8 @@ def test_an_endpoint_takes_what_is_declared_for_its_task(task: str) -> None:
         "centre",
     )
     stream = _endpoint(Api(None), task)  # type: ignore[arg-type]
-    assert list(inspect.signature(stream).parameters) == list(found) and f"seed: {CHANCE['seed'].help}" in (stream.__doc__ or "")
+    assert list(inspect.signature(stream).parameters) == list(found)
+    assert f"seed: {CHANCE['seed'].help}" in (stream.__doc__ or "")
     assert stream.__annotations__["request"] is gr.Request and set(stream.__annotations__) == set(found)
     seed, smooth, method = (inspect.signature(stream).parameters.get(n) for n in ("seed", "smooth", "method"))
     assert seed is not None and smooth is not None and seed.annotation == int | None and smooth.annotation is bool

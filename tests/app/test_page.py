@@ -167,7 +167,7 @@ def test_refused_files_say_so_and_lose_nothing(visitor: Visitor) -> None:
     expect(note).to_contain_text("at least 16")
     visitor.upload(png(Image.new("L", (16_400, 20))), "long.png")
     expect(note).to_contain_text("no side may exceed 16384")
-    visitor.upload(b"\x89PNG\r\n\x1a\n" + bytes(80 * 2**20), "big.png")
+    visitor.dropped(b"\x89PNG\r\n\x1a\n", "big.png", more=80 * 2**20)
     expect(note).to_contain_text("the limit is 80 MB")
 
 
