@@ -370,10 +370,9 @@ def test_a_program_can_do_the_same(url: str, tmp_path: Path) -> None:
 def test_files_of_the_server_stay_there(url: str) -> None:
     """A path that was never uploaded is refused before it is opened."""
     secret = {"path": str(ROOT / "app.py"), "meta": {"_type": "gradio.FileData"}}
-    rest = [0, "evidence", 2.0, None, True, None, 1, None, None, None, False, "", None]
-    body = json.dumps({"data": [secret, secret, *rest]}).encode()
+    body = json.dumps({"image": secret, "mask": secret}).encode()
     request = urllib.request.Request(
-        f"{url}/gradio_api/call/inpaint", data=body, headers={"Content-Type": "application/json"}
+        f"{url}/gradio_api/call/v2/inpaint", data=body, headers={"Content-Type": "application/json"}
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     event = json.loads(opener.open(request, timeout=60).read())["event_id"]
