@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 
@@ -46,8 +47,17 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
     return 0
+
+
+def _remove(folder: Path) -> None:
+    """All of it, also what a thread that is still ending writes meanwhile."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.05)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
@@ -60,7 +70,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 def _cut_off() -> None:
     if tempfile.tempdir is not None:
-        shutil.rmtree(tempfile.tempdir, ignore_errors=True)
+        _remove(Path(tempfile.tempdir))
     os._exit(0)
 
 
@@ -114,4 +124,7 @@ def _serve(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # threads that are still ending would make the folder anew
