@@ -5,6 +5,7 @@ reconstruct  PSNR and SSIM of encode-decode over centre squares, by the first wo
 likelihood   cross-entropy in nats and accuracy per scale of the transformer on the pictures' true tokens
 generate     samples of the validation pictures' classes: class accuracy, Frechet and kernel distances beside those of
              real halves, memorisation; --out writes samples above their nearest training pictures
+infill       photographs at three zooms, four families of masks, ours against Telea and PatchMatch; colour added to grey
 edit         five families of masks, ours against the published rule and OpenCV: distances, seams, class edits
 order        whether the likelihood or the boundary score of a candidate tells which one is good
 samples      a sheet of uncurated samples, classes in order, seeds 0, 1, ..., the model's own sampling settings
@@ -20,13 +21,14 @@ from pathlib import Path
 from typing import get_args
 
 from ..engine import Engine
-from ..measures.classifier import load_classifier
+from ..measures.judge import fit_judge
 from ..measures.reconstruction import reconstruct
 from ..model.memory import keep_freed_memory
-from ..model.registry import BUNDLED, open_model
+from ..model.registry import open_model
 from ..pictures.data import load_pictures
 from ..request import Fill
 from .edits import FAMILIES, edit, order, sheet
+from .infill import infill
 from .models import likelihood, samples
 from .samples import generate
 
@@ -35,12 +37,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m var_core.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("reconstruct", "likelihood", "generate", "edit", "order", "samples", "sheet"))
+    kinds = ("reconstruct", "likelihood", "generate", "edit", "infill", "order", "samples", "sheet")
+    parser.add_argument("what", choices=kinds)
     parser.add_argument("--data", type=Path, help="folder or zip of pictures, one folder per class")
     parser.add_argument("--model", default="garden-128", help="registered name or a .safetensors file")
     parser.add_argument("--split", default="val", choices=("val", "train"), help="reconstruct, likelihood")
     parser.add_argument("--limit", type=int, help="reconstruct: only so many pictures, chosen once for all")
-    parser.add_argument("--classifier", type=Path, default=BUNDLED / "garden-classifier.safetensors")
+    parser.add_argument("--each", type=int, default=2, help="infill: crops of a zoom and photograph")
     parser.add_argument("--count", type=int, default=100, help="edit, order: pictures (default %(default)s)")
     parser.add_argument("--evidence", type=float, help="edit: strength of the known pixels, instead of the model's own")
     parser.add_argument("--fill", default="telea", choices=get_args(Fill), help="edit: what covers the hole")
@@ -71,19 +74,21 @@ def measure(args: argparse.Namespace) -> dict:
         if args.what == "likelihood":
             return head | likelihood(args.model, pictures)
         return head | reconstruct(model.tokenizer, pictures, args.limit)
-    classifier, val = load_classifier(args.classifier), load_pictures(args.data, "val", size)
-    missing = sorted(set(val.class_names) - set(model.class_names) | set(val.class_names) ^ set(classifier.class_names))
+    if args.what == "infill":
+        return head | infill(Engine(model), args.data, args.each)
+    train, val = (load_pictures(args.data, split, size) for split in ("train", "val"))
+    missing = sorted(set(val.class_names) - set(model.class_names))
     if missing:
-        raise ValueError(f'the data, {model.name} and the classifier do not share the class "{missing[0]}"')
+        raise ValueError(f'{model.name} does not know the class "{missing[0]}" of this data')
+    judge = fit_judge(train, size)
     if args.what == "order":
-        return head | order(Engine(model), classifier, val, min(args.count, len(val)))
+        return head | order(Engine(model), judge, val, min(args.count, len(val)))
     if args.what == "edit":
         count, families = min(args.count, len(val)), tuple(args.family or FAMILIES)
         settings = {"evidence": args.evidence, "fill": args.fill, "color_match": not args.no_colour_match}
-        return head | edit(Engine(model), classifier, val, count, families, **settings)
+        return head | edit(Engine(model), judge, val, count, families, **settings)
     settings = {"guidance": args.guidance, "top_k": args.top_k, "top_p": args.top_p}
-    train = load_pictures(args.data, "train", size)
-    return head | generate(Engine(model), classifier, train, val, args.out, **settings)
+    return head | generate(Engine(model), judge, train, val, args.out, **settings)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..editing.compositing import match_surroundings
 from ..engine import Engine
 from ..files.images import save_png, to_pictures
-from ..measures.classifier import Classifier, look
+from ..measures.judge import Judge, look
 from ..measures.metrics import bootstrap, frechet, interval, kernel_distance, seam_score
 from ..pictures.data import Pictures
 from ..request import Chance, Edit, Result, requested
@@ -74,7 +74,7 @@ def _before_paste(engine: Engine, result: Result, mask: np.ndarray) -> tuple[np.
 
 def edit(
     engine: Engine,
-    classifier: Classifier,
+    judge: Judge,
     val: Pictures,
     count: int,
     families: tuple[str, ...] = FAMILIES,
@@ -93,7 +93,7 @@ def edit(
     rates = np.random.default_rng(5).permutation(len(val))[: 6 * count]  # a share of hits needs more than a distance
     order = rates[:count]
     real = [val.centre(int(i), side) for i in order]
-    truth = look(classifier, [val.centre(i, side) for i in range(len(val))])[0]
+    truth = look(judge, [val.centre(i, side) for i in range(len(val))])[0]
     measured = {}
     for family in families:
         rng = np.random.default_rng(100 + FAMILIES.index(family))
@@ -102,7 +102,7 @@ def edit(
         for method in METHODS:
             own = settings if method == METHODS[0] else {"color_match": False}  # as published
             made, hard, known = _completed(engine, real, masks, method, f"{family} {method}", **own)
-            found[method], draws[method] = _figures(look(classifier, made)[0], truth, hard, real, masks)
+            found[method], draws[method] = _figures(look(judge, made)[0], truth, hard, real, masks)
             if known:
                 found[method]["known_psnr"] = round(float(np.mean(known)), 2)
                 found[method]["known_psnr_interval"] = _mean_interval(np.array(known))
@@ -111,7 +111,7 @@ def edit(
             found[method]["ours_better"] = {
                 name: round(float((ours[name] < other).mean()), 3) for name, other in draws[method].items()
             }
-        untouched = look(classifier, real)[0]
+        untouched = look(judge, real)[0]
         measured[family] = {
             "true": {
                 "frechet": round(frechet(untouched, truth), 3), "kernel": round(kernel_distance(untouched, truth), 4)
@@ -121,7 +121,7 @@ def edit(
     return {
         "pictures": count,
         "families": measured,
-        "class_edit": class_edit(engine, classifier, val, rates, **settings),
+        "class_edit": class_edit(engine, judge, val, rates, **settings),
     }
 
 
@@ -168,8 +168,8 @@ def _figures(
     return figures, draws | {"seam": np.abs(np.log(draws["seam"].clip(1e-6)))}
 
 
-def class_edit(engine: Engine, classifier: Classifier, val: Pictures, order: np.ndarray, **settings: Any) -> dict:
-    """A box of half the area becomes another class of the same kind; how often the classifier names that class in the
+def class_edit(engine: Engine, judge: Judge, val: Pictures, order: np.ndarray, **settings: Any) -> dict:
+    """A box of half the area becomes another class of the same kind; how often the probe names that class in the
     edited crop, beside how often it names the right one in the same crops of untouched pictures."""
     side, rng = engine.resolution, np.random.default_rng(9)
     inner = round(side * math.sqrt(0.5) / 2)
@@ -189,8 +189,8 @@ def class_edit(engine: Engine, classifier: Classifier, val: Pictures, order: np.
         crops.append(np.asarray(engine.draw(*asked).image(0))[box, box])
         untouched.append(picture[box, box])
         wanted.append(val.class_names.index(target))
-    named = look(classifier, crops)[1].argmax(1) == np.array(wanted)
-    real = look(classifier, untouched)[1].argmax(1) == val.labels[order]
+    named = look(judge, crops)[1].argmax(1) == np.array(wanted)
+    real = look(judge, untouched)[1].argmax(1) == val.labels[order]
     return {
         "pictures": len(order),
         "named": round(float(named.mean()), 3),
@@ -200,8 +200,8 @@ def class_edit(engine: Engine, classifier: Classifier, val: Pictures, order: np.
     }
 
 
-def order(engine: Engine, classifier: Classifier, val: Pictures, count: int, candidates: int = 4) -> dict:
-    """Whether a candidate's scores say which one is good: distance to the true picture in the classifier's features,
+def order(engine: Engine, judge: Judge, val: Pictures, count: int, candidates: int = 4) -> dict:
+    """Whether a candidate's scores say which one is good: distance to the true picture in the judge's features,
     centre boxes, of the first candidate and of the likeliest, relative to the mean of all; below 1 is better than
     chance."""
     side, found = engine.resolution, {"first": [], "likelihood": []}
@@ -211,7 +211,7 @@ def order(engine: Engine, classifier: Classifier, val: Pictures, count: int, can
         picture = val.centre(int(index), side)
         asked = Edit(task="inpaint", image=Image.fromarray(picture), mask=mask, context=8.0)
         result = engine.draw(asked, Chance(seed=n, candidates=candidates))
-        features = look(classifier, [picture, *(np.asarray(image) for image in result.images)])[0]
+        features = look(judge, [picture, *(np.asarray(image) for image in result.images)])[0]
         distances = np.linalg.norm(features[1:] - features[0], axis=1)
         best = {"first": 0, "likelihood": np.argmax(result.likelihood)}
         for name, i in best.items():

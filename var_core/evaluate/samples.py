@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ..engine import Engine
 from ..files.images import save_png
-from ..measures.classifier import Classifier, accuracy, look
+from ..measures.judge import Judge, accuracy, look
 from ..measures.metrics import bootstrap, frechet, interval, kernel_distance
 from ..pictures.data import Pictures
 from ..request import requested
@@ -29,12 +29,10 @@ def draw(engine: Engine, class_name: str, count: int, seed: int, **settings) -> 
     return pictures
 
 
-def generate(
-    engine: Engine, classifier: Classifier, train: Pictures, val: Pictures, out: Path | None, **settings
-) -> dict:
+def generate(engine: Engine, judge: Judge, train: Pictures, val: Pictures, out: Path | None, **settings) -> dict:
     """One sample for every validation picture, of its class.
 
-    Class accuracy beside that on the real pictures; Frechet and kernel distances on the classifier's features
+    Class accuracy beside that on the real pictures; Frechet and kernel distances on the judge's features
     between halves (samples against real, and real against real: equal numbers, the mean of five splits);
     memorisation: the share of samples nearer to a training picture than nineteen in twenty real validation
     pictures are. `out`: a picture of samples beside their nearest training pictures.
@@ -48,10 +46,10 @@ def generate(
             made[place] = picture
     side = engine.resolution
     real = [val.centre(i, side) for i in range(len(val))]
-    made_features, logits = look(classifier, made)
-    real_features, _ = look(classifier, real)
+    made_features, logits = look(judge, made)
+    real_features, _ = look(judge, real)
     right = logits.argmax(1) == labels
-    known = accuracy(classifier, val)
+    known = accuracy(judge, val)
     halves: dict[str, list[float]] = {"frechet": [], "frechet_real": [], "kernel": [], "kernel_real": []}
     for split in range(5):
         order = np.random.default_rng(split).permutation(len(labels))
@@ -59,7 +57,7 @@ def generate(
         for name, distance in (("frechet", frechet), ("kernel", kernel_distance)):
             halves[name].append(distance(made_features[first], real_features[second]))
             halves[f"{name}_real"].append(distance(real_features[first], real_features[second]))
-    train_features = look(classifier, [train.centre(i, classifier.config.side) for i in range(len(train))])[0]
+    train_features = look(judge, [train.centre(i, judge.side) for i in range(len(train))])[0]
     distances = {name: _nearest(f, train_features) for name, f in (("made", made_features), ("real", real_features))}
     near = np.percentile(distances["real"][0], 5)
     if out is not None:

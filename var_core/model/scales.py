@@ -16,9 +16,11 @@ _TEN_SCALES_FOUR_REFINES = (0, 0, 1, 1, 1, 2, 2, 3, 3, 3)
 
 def check_sizes(config: Any, ranges: Mapping[str, tuple[int, int]]) -> None:
     """Every number of a configuration, those in tuples too, against its range, flags being 0 or 1; each field is of its
-    default's type. ValueError names the field."""
+    default's type. Words are left to their owner. ValueError names the field."""
     for field in fields(config):
         value = getattr(config, field.name)
+        if isinstance(field.default, str):
+            continue
         numbers = value if isinstance(value, tuple) else (value,)
         least, most = ranges.get(field.name, (0, 1))
         fits = type(value) is type(field.default) and 0 < len(numbers) <= 32

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .scales import Scales, check_sizes
+from .tiny import TinyDecoder, TinyEncoder
 
 _WIDE = 128  # channels from which the multiplications that folding saves are more than the copies it needs
 
@@ -34,10 +36,12 @@ _RANGES = {
 class TokenizerConfig:
     """Sizes of a tokenizer; the defaults are the official ``vae_ch160v4096z32``.
 
-    ``multipliers`` has one entry per resolution level; the stride is ``2 ** (levels - 1)``.
+    ``multipliers`` has one entry per resolution level; the stride is ``2 ** (levels - 1)``. ``kind`` "tiny" has the
+    encoder and decoder of `tiny` instead of VAR's (`tiny_config`): all multipliers are 1 there.
     ValueError if a size is out of its range or they do not go together.
     """
 
+    kind: Literal["var", "tiny"] = "var"
     sides: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
     channels: int = 160
     multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
@@ -51,6 +55,8 @@ class TokenizerConfig:
     def __post_init__(self) -> None:
         check_sizes(self, _RANGES)
         Scales(self.sides)
+        if self.kind not in ("var", "tiny"):
+            raise ValueError(f'a tokenizer of kind "{self.kind}" is unknown: expected "var" or "tiny"')
         if self.channels % self.groups:
             raise ValueError(f"{self.channels} channels do not divide into {self.groups} groups")
         if self.resolution > _LARGEST:
@@ -63,6 +69,16 @@ class TokenizerConfig:
     @property
     def resolution(self) -> int:
         return self.sides[-1] * self.stride
+
+
+def tiny_config(
+    sides: tuple[int, ...] = TokenizerConfig.sides, channels: int = 64, vocab_size: int = 4096
+) -> TokenizerConfig:
+    """The tiny kind: stride 8, three blocks a level, sizes of the published files."""
+    return TokenizerConfig(
+        kind="tiny", sides=sides, channels=channels, multipliers=(1, 1, 1, 1), residual_blocks=3, vocab_size=vocab_size,
+        attention=False, groups=4,
+    )  # fmt: skip
 
 
 class ResidualBlock(nn.Module):
@@ -236,10 +252,18 @@ class Tokenizer(nn.Module):
         super().__init__()
         self.config = config
         self.scales = Scales(config.sides)
-        self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
-        self.quant_conv = nn.Conv2d(config.code_dim, config.code_dim, 3, padding=1)
-        self.post_quant_conv = nn.Conv2d(config.code_dim, config.code_dim, 3, padding=1)
+        self.encoder: Encoder | TinyEncoder
+        self.decoder: Decoder | TinyDecoder
+        self.quant_conv: nn.Module
+        self.post_quant_conv: nn.Module
+        if config.kind == "tiny":
+            sizes = (config.channels, config.code_dim, len(config.multipliers) - 1, config.residual_blocks)
+            self.encoder, self.decoder = TinyEncoder(*sizes), TinyDecoder(*sizes)
+            self.quant_conv, self.post_quant_conv = nn.Identity(), nn.Identity()
+        else:
+            self.encoder, self.decoder = Encoder(config), Decoder(config)
+            self.quant_conv = nn.Conv2d(config.code_dim, config.code_dim, 3, padding=1)
+            self.post_quant_conv = nn.Conv2d(config.code_dim, config.code_dim, 3, padding=1)
         self.codebook = nn.Embedding(config.vocab_size, config.code_dim)
         self.refine = nn.ModuleList(Refine(config.code_dim) for _ in range(config.refine_count))
 
@@ -272,12 +296,12 @@ class Tokenizer(nn.Module):
 
     def features(self, image: Tensor) -> Tensor:
         """(b, 3, H, W) in [-1, 1] -> (b, c, h, w) float32, what the quantizer approximates."""
-        dtype = self.quant_conv.weight.dtype
+        dtype = next(self.encoder.parameters()).dtype
         return self.quant_conv(self.encoder(image.to(dtype))).float()
 
     def decode(self, canvas: Tensor) -> Tensor:
         """(b, c, h, w) canvas -> (b, 3, h * stride, w * stride) float32, clamped to [-1, 1]."""
-        dtype = self.post_quant_conv.weight.dtype
+        dtype = next(self.decoder.parameters()).dtype
         return self.decoder(self.post_quant_conv(canvas.to(dtype))).float().clamp(-1, 1)
 
     # features <-> tokens, one scale at a time

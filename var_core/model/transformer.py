@@ -42,6 +42,7 @@ class TransformerConfig:
     code_dim: int = 32
     vocab_size: int = 4096
     shared_modulation: bool = False
+    infill: bool = False  # whether each cell is also told what is known in it (`infill.known_cells`)
 
     def __post_init__(self) -> None:
         check_sizes(self, _RANGES)
@@ -117,6 +118,7 @@ class Block(nn.Module):
         d = config.width
         self.heads = config.heads
         self.drop_path = 0.0  # set by training
+        self.attention: Callable[..., Tensor] = F.scaled_dot_product_attention  # training has a faster one
         self.qkv = nn.Linear(d, 3 * d, bias=False)
         self.q_bias = nn.Parameter(torch.zeros(d))
         self.v_bias = nn.Parameter(torch.zeros(d))
@@ -139,7 +141,7 @@ class Block(nn.Module):
         q, k = (qk / torch.stack((length[0] / scale, length[1]))).to(x.dtype)
         if cache is not None:
             k, v = cache.append(layer, k, v)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
+        out = self.attention(q, k, v, attn_mask=mask, scale=1.0)
         return linear(self.project, out.transpose(1, 2).reshape(b, l, d), self.project.bias)
 
     def _drop(self, branch: Tensor) -> Tensor:
@@ -168,6 +170,7 @@ class Transformer(nn.Module):
         d = config.width
         self.class_embed = nn.Embedding(config.classes + 1, d)
         self.word_embed = nn.Linear(config.code_dim, d)
+        self.known_embed = nn.Linear(config.code_dim + 1, d, bias=False) if config.infill else None
         self.start_embed = nn.Parameter(torch.zeros(1, 1, d))
         self.pos_embed = nn.Parameter(torch.zeros(1, self.scales.total, d))
         self.scale_embed = nn.Embedding(len(self.scales), d)
@@ -209,10 +212,13 @@ class Transformer(nn.Module):
         scale, shift = self.head_norm(act).float().view(-1, 1, 2, self.config.width).unbind(2)
         return Conditioning(embed.float()[:, None] + self.start_embed.float(), blocks, (scale, shift))
 
-    def embed(self, inputs: Tensor | None, conditioning: Conditioning, first: int, last: int) -> Tensor:
+    def embed(
+        self, inputs: Tensor | None, conditioning: Conditioning, first: int, last: int, known: Tensor | None = None
+    ) -> Tensor:
         """Input of scales first..last: (b, l, d) float32.
 
-        `inputs` (b, l, c) are the shrunk canvases of those scales except scale 0, whose input is the class.
+        `inputs` (b, l, c) are the shrunk canvases of those scales except scale 0, whose input is the class; `known`
+        (b, l, c + 1) what is known in each cell of all of them, for a model with infill conditioning.
         """
         parts = [conditioning.start] if first == 0 else []
         if inputs is not None and inputs.shape[1]:
@@ -220,7 +226,12 @@ class Transformer(nn.Module):
         spans, lengths = self.scales.spans, self.scales.lengths
         where = torch.cat([torch.full((lengths[k],), k) for k in range(first, last + 1)]).to(self.device)
         place = self.pos_embed[:, spans[first][0] : spans[last][1]].float() + self.scale_embed(where).float()
-        return torch.cat(parts, dim=1) + place
+        x = torch.cat(parts, dim=1) + place
+        if known is None:
+            return x
+        if self.known_embed is None:
+            raise ValueError("this model has no infill conditioning: leave out what is known")
+        return x + self.known_embed(known.to(self.known_embed.weight.dtype)).float()
 
     def block_mask(self, first: int, last: int) -> Tensor | None:
         """(l, L so far) bool, True where a token of scales first..last may look; None where all may look."""
@@ -245,13 +256,18 @@ class Transformer(nn.Module):
         """(b, l, d) -> (b, l, v) float32."""
         return linear(self.head, _modulate(hidden, *conditioning.head, self.head.weight.dtype), self.head.bias).float()
 
-    def forward(self, labels: Tensor, inputs: Tensor) -> Tensor:
-        """Teacher-forced: labels (b,), inputs (b, L' - 1, c) for a whole number of scales -> logits (b, L', v)."""
+    def hidden(self, labels: Tensor, inputs: Tensor, known: Tensor | None = None) -> tuple[Tensor, Conditioning]:
+        """Teacher-forced: labels (b,), inputs (b, L' - 1, c) and, with infill conditioning, known (b, L', c + 1) for a
+        whole number of scales -> (b, L', d) and what `logits` needs beside it."""
         length = inputs.shape[1] + 1
         stops = [stop for _, stop in self.scales.spans]
         if length not in stops:
             raise ValueError(f"{length} tokens are not a whole number of the scales {self.scales.sides}")
         last = stops.index(length)
         conditioning = self.condition(labels)
-        hidden = self.step(self.embed(inputs, conditioning, 0, last), conditioning, 0, last, None)
-        return self.logits(hidden, conditioning)
+        x = self.embed(inputs, conditioning, 0, last, known)
+        return self.step(x, conditioning, 0, last, None), conditioning
+
+    def forward(self, labels: Tensor, inputs: Tensor, known: Tensor | None = None) -> Tensor:
+        """As `hidden`, on to the logits (b, L', v)."""
+        return self.logits(*self.hidden(labels, inputs, known))

@@ -34,6 +34,13 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.arrays)
 
+    def of(self, class_names: tuple[str, ...]) -> Pictures:
+        """Those of the given classes, labelled by their places in `class_names`."""
+        places = {name: place for place, name in enumerate(class_names)}
+        index = [i for i, label in enumerate(self.labels) if self.class_names[label] in places]
+        labels = np.array([places[self.class_names[self.labels[i]]] for i in index], dtype=np.int64)
+        return Pictures([self.arrays[i] for i in index], labels, class_names, tuple(self.names[i] for i in index))
+
     def weights(self, balance: float) -> np.ndarray:
         """Probability of each picture when class frequency counts to the power 1 - balance (0: as is, 1: equal)."""
         counts = np.bincount(self.labels, minlength=len(self.class_names)).astype(np.float64)
@@ -86,10 +93,10 @@ class Pictures:
         return stack([self._cut(*place) for place in places[rows]]), self.labels[index[rows]]
 
 
-def load_pictures(path: str | Path, split: str, size: int) -> Pictures:
-    """Read one split ("train" or "val"); pictures are shrunk to a short side of about 9/8 `size` and enlarged to
-    `size` where smaller. Those that cannot be used are left out, and the log names them. ValueError with one sentence
-    if the place holds no usable pictures."""
+def load_pictures(path: str | Path, split: str, size: int, largest: int | None = None) -> Pictures:
+    """Read one split ("train" or "val"); pictures are shrunk to a short side of `largest` (about 9/8 `size` where not
+    given) and enlarged to `size` where smaller. Those that cannot be used are left out, and the log names them.
+    ValueError with one sentence if the place holds no usable pictures."""
     path = Path(path)
     if not path.exists():
         raise ValueError(f"there is no data at {path}: give a folder or a zip of pictures in one folder per class")
@@ -105,7 +112,7 @@ def load_pictures(path: str | Path, split: str, size: int) -> Pictures:
         if _split_of(parts, name) != split:
             continue
         try:
-            arrays.append(_fitted(open_image(read()).image, size))
+            arrays.append(_fitted(open_image(read()).image, size, largest or round(size * 9 / 8)))
         except Exception as error:  # whatever a zip or a decoder makes of damaged bytes is that file's alone
             bad.append(f"{name} ({' '.join(str(error).split()) or type(error).__name__})")
             continue
@@ -130,9 +137,9 @@ def _split_of(parts: list[str], name: str) -> str:
     return "val" if zlib.crc32(name.encode()) % _VALIDATION_SHARE == 0 else "train"
 
 
-def _fitted(image: Image.Image, size: int) -> np.ndarray:
-    """(H, W, 3) uint8 with a short side from `size` to about 9/8 of it."""
-    short, wanted = min(image.size), round(size * 9 / 8)
+def _fitted(image: Image.Image, size: int, wanted: int) -> np.ndarray:
+    """(H, W, 3) uint8 with a short side from `size` to `wanted`."""
+    short = min(image.size)
     if max(image.size) > _THINNEST * short:
         raise ValueError(f"it is {image.width} x {image.height} pixels: too thin")
     if short > wanted or short < size:

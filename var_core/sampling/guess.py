@@ -31,7 +31,8 @@ class ClassGuess:
 
     @property
     def possible(self) -> bool:
-        return self.transformer.config.classes <= MOST_CLASSES
+        """A model that is told what is known needs no class for it."""
+        return self.transformer.known_embed is None and self.transformer.config.classes <= MOST_CLASSES
 
     def forget(self) -> None:
         """To be called when the model computes differently from now on."""

@@ -8,7 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..model.infill import known_cells
 from ..model.tokenizer import Tokenizer
+from ..model.transformer import Transformer
 
 Holding = Literal["evidence", "requantize", "tokens"]
 
@@ -18,9 +20,9 @@ class Known:
     """The edit, in token space.
 
     `tokens` per scale (b or 1, l): the source's own residual chain. `keep` per scale (l,) bool, True where the
-    source is kept. `features` (b or 1, c, h, w): the source's features, for every method but "tokens".
-    `fraction` (h, w) in [0, 1]: known share of each finest cell, for "evidence". `codes` of the first scales (b or 1,
-    l, c), where codes were mixed and the tokens do not say them.
+    source is kept. `features` (b or 1, c, h, w): the source's features, for every method but "tokens"; a transformer
+    with infill conditioning is told them too. `fraction` (h, w) in [0, 1]: known share of each finest cell, for
+    "evidence". `codes` of the first scales (b or 1, l, c), where codes were mixed and the tokens do not say them.
 
     Methods: "tokens" takes the source's tokens (the paper's zero-shot editing); "requantize" takes, at kept
     cells, the code nearest to what the running canvas still lacks; "evidence" does that at fully known cells
@@ -65,3 +67,23 @@ class Evidence:
         codes = self.tokenizer.codebook.weight.float()
         distance = torch.cdist(lack, codes[None]).square() / self.variance
         return logits - self.strength * weight[None, :, None] * distance
+
+
+class Telling:
+    """What a transformer with infill conditioning is told about the known part; nothing where it has none, and where
+    the published rule is asked for."""
+
+    def __init__(self, known: Known | None, transformer: Transformer) -> None:
+        self.sides = transformer.scales.sides
+        self.features = self.fraction = None
+        if known is None or known.method == "tokens" or known.features is None or transformer.known_embed is None:
+            return
+        self.features, side = known.features, self.sides[-1]  # (b or 1, c, h, w)
+        share = known.keep[-1].view(side, side).float() if known.fraction is None else known.fraction
+        self.fraction = share.to(self.features.device).expand(len(self.features), -1, -1)
+
+    def at(self, first: int, last: int) -> Tensor | None:
+        """(b or 1, l, c + 1) for scales first..last."""
+        if self.features is None or self.fraction is None:
+            return None
+        return torch.cat([known_cells(self.features, self.fraction, side) for side in self.sides[first : last + 1]], 1)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..model.tokenizer import Tokenizer
 from ..model.transformer import KVCache, Transformer
 from .graphs import StepGraphs
-from .known import Evidence, Known
+from .known import Evidence, Known, Telling
 from .prefixes import Prefixes, fill
 
 
@@ -146,6 +146,7 @@ class _Run:
         self.cache = transformer.new_cache(len(self.rows)) if self.lent is None else self.lent.cache
         self.conditioning = conditioning if self.lent is None else self.lent.hold(conditioning)
         self.evidence = Evidence(known, tokenizer) if known is not None and known.method != "tokens" else None
+        self.telling = Telling(known, transformer)
         self.keeps = [
             torch.zeros(length, dtype=torch.bool) if known is None else known.keep[k].cpu()
             for k, length in enumerate(self.scales.lengths)
@@ -180,8 +181,9 @@ class _Run:
         """Keys and values of the known scales, in one block-causal pass; one candidate's pass serves all, unless
         their inputs differ (an edit of several pictures)."""
         last = prefix - 1
-        earlier = torch.cat(self.inputs[:last], dim=1) if last else None
-        if earlier is not None and any(not torch.equal(row, earlier[0]) for row in earlier[1:]):
+        earlier, told = torch.cat(self.inputs[:last], dim=1) if last else None, self.telling.at(0, last)
+        decisive = [part for part in (earlier, told) if part is not None]
+        if any(not torch.equal(row, part[0]) for part in decisive for row in part[1:]):
             self._pass(earlier, self.cache, 0, last)
             return
 
@@ -191,14 +193,17 @@ class _Run:
             self._pass(first, one, 0, last, every=self.b)
             return one
 
-        fill(self.cache, prefixes([] if earlier is None else [earlier[:1]], self.rows[:: self.b], compute), self.b)
+        fill(self.cache, prefixes([part[:1] for part in decisive], self.rows[:: self.b], compute), self.b)
 
     def _pass(self, inputs: Tensor | None, cache: KVCache, first: int, last: int, every: int = 1) -> Tensor:
         """The blocks over scales first..last; inputs (b, l, c) are shared by both guidance halves."""
         conditioning = self.conditioning if every == 1 else self.conditioning.every(every)
         if inputs is not None and self.guided:
             inputs = inputs.repeat(2, 1, 1)
-        x = self.transformer.embed(inputs, conditioning, first, last)
+        told, rows = self.telling.at(first, last), len(self.rows) // every
+        if told is not None:
+            told = told[:1].expand(rows, -1, -1) if len(told) == 1 or every > 1 else told.repeat(rows // self.b, 1, 1)
+        x = self.transformer.embed(inputs, conditioning, first, last, told)
         if self.lent is not None and cache is self.lent.cache and first == last:
             return self.lent.step(x, first)
         return self.transformer.step(x, conditioning, first, last, cache)

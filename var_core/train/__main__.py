@@ -1,4 +1,4 @@
-"""python -m var_core.train tokenizer | transformer | export | classifier | compare | split | join
+"""python -m var_core.train tiny | infill | tokenizer | transformer | export | classifier | compare | split | join
 
 Several GPUs or machines: torchrun --nproc-per-node 4 -m var_core.train ... with the same options; --batch counts the
 pictures of all processes together."""
@@ -18,11 +18,14 @@ from ..model.checkpoints import Model, config_from, save_model
 from ..model.memory import keep_freed_memory
 from ..model.precision import fast_bfloat16
 from ..model.registry import open_model
-from ..model.tokenizer import Tokenizer, TokenizerConfig
+from ..model.tokenizer import Tokenizer, TokenizerConfig, tiny_config
 from ..model.transformer import Transformer, TransformerConfig
+from ..pictures.data import Pictures, load_pictures
 from .classifier import train_classifier
 from .compare import compare
+from .infill import InfillMeasure, InfillTraining, train_infill
 from .run import Length, load_state
+from .tiny import TinyTraining, train_tiny
 from .tokenizer import TokenizerTraining, train_tokenizer
 from .transformer import TransformerTraining, load_tokenizer, train_transformer
 from .travel import join_run, split_run
@@ -79,6 +82,26 @@ def _tokenizer(tok: argparse.ArgumentParser, sides: tuple[int, ...]) -> None:
     )
 
 
+def _new_stages(stages: argparse._SubParsersAction) -> None:
+    tiny = stages.add_parser("tiny", help="train a tokenizer with the tiny encoder and decoder (one process)")
+    _common(tiny, batch=TinyTraining().batch, rate=TinyTraining().peak_rate)
+    tiny.add_argument("--start", nargs=2, type=Path, metavar=("ENCODER", "DECODER"), help="published .pth files")
+    tiny.add_argument("--features", type=float, default=TinyTraining().features, help="weight of lite0's features")
+    tiny.add_argument("--pull", type=float, default=TinyTraining().pull, help="of the critics, late in the run")
+    infill = stages.add_parser("infill", help="train a transformer with infill conditioning (one process)")
+    _common(infill, batch=InfillTraining().batch, rate=InfillTraining().peak_rate)
+    infill.add_argument("--tokenizer", required=True, type=Path, help="folder of the tokenizer run")
+    infill.add_argument("--depth", type=int, default=6)
+    infill.add_argument("--width", type=int, default=384)
+    infill.add_argument("--heads", type=int, default=4)
+    infill.add_argument("--corruption", type=float, default=InfillTraining().corruption, help="most wrong codes")
+    infill.add_argument("--adam", action="store_true", help="AdamW for all weights instead of Muon for the matrices")
+    infill.add_argument("--compile", action="store_true", help="torch.compile of the blocks: about twice as fast")
+    for stage in (tiny, infill):
+        stage.add_argument("--free", action="append", default=[], help="more pictures, whose classes do not count")
+        stage.add_argument("--largest", type=int, help="shrink --free pictures to this short side (default: 7/4)")
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m var_core.train", description=__doc__)
     stages = parser.add_subparsers(dest="stage", required=True)
@@ -110,6 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--patience", type=int, default=TransformerTraining().patience,
         help="validations without a better loss that end the run (default %(default)s); more to lengthen a run",
     )  # fmt: skip
+    _new_stages(stages)
     judge = stages.add_parser("classifier", help="train the judge that evaluation uses")
     judge.add_argument("--data", required=True, help="as for the tokenizer")
     judge.add_argument("--out", required=True, type=Path, help="the .safetensors file to write")
@@ -171,6 +195,10 @@ def _train(args: argparse.Namespace, workers: Workers) -> dict:
     length = Length(steps=args.steps, minutes=args.minutes, max_minutes=args.max_minutes, max_steps=args.max_steps)
     (half,) = workers.agree([not args.float32 and _half_pays(args.device)])  # machines may differ, they must not
     where = {"length": length, "workers": workers, "bfloat16": bool(half)}
+    if args.stage in ("tiny", "infill"):
+        if workers.count > 1:
+            raise ValueError(f"the stage {args.stage} trains in one process: start it without torchrun")
+        return (_train_tiny if args.stage == "tiny" else _train_infill)(args, length, bool(half))
     if args.stage == "transformer":
         choices = TransformerTraining(
             batch=args.batch, peak_rate=args.rate, variants=args.variants, short_share=args.short_share,
@@ -194,6 +222,44 @@ def _train(args: argparse.Namespace, workers: Workers) -> dict:
     return train_tokenizer(config, training, args.data, args.out, **where)
 
 
+def _free(args: argparse.Namespace, split: str, size: int) -> list[Pictures]:
+    return [load_pictures(place, split, size, args.largest or size * 7 // 4) for place in args.free]
+
+
+def _train_tiny(args: argparse.Namespace, length: Length, half: bool) -> dict:
+    config = tiny_config()
+    train, val = (load_pictures(args.data, split, config.resolution) for split in ("train", "val"))
+    training = TinyTraining(
+        batch=args.batch, peak_rate=args.rate, features=args.features, pull=args.pull, seed=args.seed
+    )
+    start = None if args.start is None else tuple(args.start)
+    sources = [train, *_free(args, "train", config.resolution)]
+    return train_tiny(config, training, sources, val, args.out, length=length, start=start, bfloat16=half)
+
+
+def _train_infill(args: argparse.Namespace, length: Length, half: bool) -> dict:
+    tokenizer, _ = load_tokenizer(args.tokenizer)
+    sizes = tokenizer.config
+    train, val = (load_pictures(args.data, split, sizes.resolution) for split in ("train", "val"))
+    config = TransformerConfig(
+        sides=sizes.sides, depth=args.depth, width=args.width, heads=args.heads, mlp_width=4 * args.width,
+        classes=len(train.class_names), code_dim=sizes.code_dim, vocab_size=sizes.vocab_size, shared_modulation=True,
+        infill=True,
+    )  # fmt: skip
+    training = InfillTraining(
+        batch=args.batch, peak_rate=args.rate, corruption=args.corruption, muon=not args.adam, seed=args.seed
+    )
+    free, hidden = (_free(args, split, sizes.resolution) for split in ("train", "val"))
+    labelled = [train, *(part for part in (source.of(train.class_names) for source in free) if len(part))]
+    measure = InfillMeasure(
+        tokenizer, [val, *hidden], [True, *(False for _ in hidden)], config.null_label, bfloat16=half
+    )
+    return train_infill(
+        tokenizer, config, training, labelled, free or [train], args.out, length=length, measure=measure,
+        bfloat16=half, compiled=args.compile,
+    )  # fmt: skip
+
+
 def export(tokenizer_run: Path, transformer: Path, out: Path, licence: str) -> dict:
     """Join two runs into one model file: averaged weights, the transformer's as of its best validation loss; large
     tensors in bfloat16. `transformer` may be a model file too: its transformer, beside a tokenizer that says the same
@@ -210,7 +276,7 @@ def export(tokenizer_run: Path, transformer: Path, out: Path, licence: str) -> d
         if saved is None:
             raise ValueError(f"there is no transformer run at {transformer}: train one first")
         trained = Transformer(config_from(TransformerConfig, saved["config"]))
-        trained.load_state_dict(saved["best"]["weights"])
+        trained.load_state_dict(saved["best"]["weights"] if "best" in saved else saved["average"])
         card = {"licence": licence, "sampling": SAMPLING}
         model = Model(tokenizer, trained, tuple(saved["class_names"]), out.stem, card)
         figures = {"steps": saved["step"], "minutes": saved["minutes"]}

@@ -85,6 +85,38 @@ def learning_rate(peak: float, step: int, progress: float, warmup: int = 200) ->
     return peak * min(1.0, (step + 1) / warmup) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
+def level_rate(peak: float, step: int, progress: float, warmup: int, falling: float) -> float:
+    """Linear warm-up, level, then linear to a fiftieth of the peak over the last share `falling` of the run."""
+    fallen = min(1.0, max(0.0, (progress - 1 + falling) / falling))
+    return peak * min(1.0, (step + 1) / warmup) * (1 - 0.98 * fallen)
+
+
+class Together:
+    """Several optimizers as one: each has its own parameters."""
+
+    def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
+        self.optimizers = optimizers
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"each": [optimizer.state_dict() for optimizer in self.optimizers]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for optimizer, own in zip(self.optimizers, state["each"], strict=True):
+            optimizer.load_state_dict(own)
+
+
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write beside the target, then rename, so that a cut run never leaves half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -177,13 +209,23 @@ class Meter:
 
 @dataclass(frozen=True, kw_only=True)
 class Descent:
-    """How weights are learned: the peak of `learning_rate`, the steps in which it grows in, the largest norm of the
-    gradients, and the decay of the averaged weights."""
+    """How weights are learned: the peak of the rate, the steps in which it grows in, the largest norm of the gradients,
+    and the decay of the averaged weights. The rate falls as a cosine (`learning_rate`); with `falling`, it is level and
+    falls to a fiftieth over that last share of the run (`level_rate`), so that a run may be lengthened until then.
+
+    A group of parameters that has a "share" learns at that share of the rate.
+    """
 
     peak_rate: float
     warmup: int = 200
     clip: float
     decay: float
+    falling: float | None = None
+
+    def rate(self, step: int, progress: float) -> float:
+        if self.falling is None:
+            return learning_rate(self.peak_rate, step, progress, self.warmup)
+        return level_rate(self.peak_rate, step, progress, self.warmup, self.falling)
 
 
 @dataclass(kw_only=True)
@@ -197,7 +239,7 @@ class Run(Generic[Trained]):
 
     out: Path
     trained: Trained
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer | Together
     descent: Descent
     about: dict[str, Any]
     kept: dict[str, Any]
@@ -250,9 +292,9 @@ class Run(Generic[Trained]):
     def descend(self, loss: Tensor, b: int, progress: float, flop_each: float) -> None:
         """One step down the mean `loss` of this process's rows of a batch of b; `flop_each` are those of a forward
         pass of one picture."""
-        self.rate = learning_rate(self.descent.peak_rate, self.step, progress, self.descent.warmup)
+        self.rate = self.descent.rate(self.step, progress)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
+            group["lr"] = self.rate * group.get("share", 1.0)
         learning = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.optimizer.zero_grad(set_to_none=True)
         (loss * self.workers.part(b)).backward()

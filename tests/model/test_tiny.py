@@ -1,0 +1,65 @@
+"""The tiny kind of tokenizer: its shapes, its file, and a start from published weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from var_core.model.checkpoints import Model, load_model, save_model
+from var_core.model.tiny import TinyDecoder, TinyEncoder, load_start
+from var_core.model.tokenizer import Tokenizer, tiny_config
+from var_core.model.transformer import Transformer, TransformerConfig
+
+SIDES = (1, 2, 3, 4)
+
+
+def build() -> Tokenizer:
+    torch.manual_seed(0)
+    return Tokenizer(tiny_config(SIDES, channels=16, vocab_size=32)).eval()
+
+
+def test_pictures_become_tokens_and_pictures_again() -> None:
+    tokenizer = build()
+    assert tokenizer.config.stride == 8 and tokenizer.config.resolution == 32
+    image = torch.rand(2, 3, 32, 32) * 2 - 1
+    tokens = tokenizer.encode(image)
+    assert [tuple(part.shape) for part in tokens] == [(2, side * side) for side in SIDES]
+    assert tokenizer.decode(tokenizer.canvases(tokens)[-1]).shape == image.shape
+
+
+def test_the_published_layout_is_sixteen_and_twenty_entries_with_1_34_million_parameters() -> None:
+    tokenizer = Tokenizer(tiny_config())
+    encoder, decoder = tokenizer.encoder, tokenizer.decoder
+    assert isinstance(encoder, TinyEncoder) and isinstance(decoder, TinyDecoder)
+    assert (len(encoder.layers), len(decoder.layers)) == (15, 20)
+    for part in (encoder, decoder):
+        assert 1.3e6 < sum(p.numel() for p in part.parameters()) < 1.4e6
+
+
+def test_a_start_is_taken_from_a_file_or_refused(tmp_path: Path) -> None:
+    source, other = build(), Tokenizer(tiny_config(SIDES, channels=16, vocab_size=32))
+    assert isinstance(source.encoder, TinyEncoder) and isinstance(other.encoder, TinyEncoder)
+    file = tmp_path / "encoder.pth"
+    torch.save({name: value.half() for name, value in source.encoder.layers.state_dict().items()}, file)
+    load_start(other.encoder, file)
+    assert torch.equal(other.encoder.layers[0].weight, source.encoder.layers[0].weight.half().float())
+    assert isinstance(other.decoder, TinyDecoder)
+    with pytest.raises(ValueError, match="does not fit a TinyDecoder"):
+        load_start(other.decoder, file)
+    with pytest.raises(ValueError, match="no file"):
+        load_start(other.decoder, tmp_path / "missing.pth")
+
+
+def test_a_model_with_both_new_parts_is_written_and_read(tmp_path: Path) -> None:
+    config = TransformerConfig(
+        sides=SIDES, depth=2, width=32, heads=2, mlp_width=64, classes=2, vocab_size=32, shared_modulation=True,
+        infill=True,
+    )  # fmt: skip
+    model = Model(build(), Transformer(config).eval(), ("a", "b"), "both", {})
+    save_model(model, tmp_path / "both.safetensors")
+    read = load_model(tmp_path / "both.safetensors")
+    assert read.tokenizer.config == model.tokenizer.config and read.transformer.config == config
+    for name, value in model.transformer.state_dict().items():
+        assert torch.equal(value, read.transformer.state_dict()[name]), name

@@ -1,0 +1,93 @@
+"""What judges the tiny tokenizer's pictures while it trains: features of lite0, and light critics on those same maps
+(projected GAN, Sauer et al. 2021: fixed random mixing of frozen features, one small critic per resolution)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+_MAP_WIDTHS = (16, 24, 40, 112, 320)  # channels of lite0's maps at strides 2 to 32
+
+
+def feature_loss(made: list[Tensor], real: list[Tensor]) -> Tensor:
+    """Mean squared distance of the maps' unit-length feature vectors (LPIPS without learned weights)."""
+    each = [
+        (F.normalize(a.float(), dim=1, eps=1e-3) - F.normalize(b.float(), dim=1, eps=1e-3)).square().sum(1).mean()
+        for a, b in zip(made, real, strict=True)
+    ]
+    return torch.stack(each).mean()
+
+
+class Mixing(nn.Module):
+    """Fixed random mixing: 1x1 over the channels of each map, then each map gains the coarser one's, enlarged."""
+
+    def __init__(self, widths: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.across = nn.ModuleList(nn.Conv2d(c, width, 1) for c in widths)
+        self.down = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in widths[1:])
+        for conv in (*self.across, *self.down):
+            assert isinstance(conv, nn.Conv2d) and conv.bias is not None
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
+            nn.init.zeros_(conv.bias)
+        self.requires_grad_(False)
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        mixed = [conv(x) for conv, x in zip(self.across, maps, strict=True)]
+        for i in range(len(mixed) - 2, -1, -1):
+            coarse = F.interpolate(mixed[i + 1], size=mixed[i].shape[-2:], mode="bilinear", align_corners=False)
+            mixed[i] = (mixed[i] + self.down[i](coarse)) * 0.5**0.5
+        return mixed
+
+
+def _critic(width: int) -> nn.Sequential:
+    """(b, width, h, w) -> (b, 1, h, w): high where the features look real."""
+
+    def conv(a: int, b: int) -> nn.Module:
+        return spectral_norm(nn.Conv2d(a, b, 3, padding=1))
+
+    return nn.Sequential(conv(width, width), nn.LeakyReLU(0.2), conv(width, width), nn.LeakyReLU(0.2), conv(width, 1))
+
+
+class Critics:
+    """Critics on five maps with hinge losses. `fooling` is for the pictures' maker, `learn` for the critics."""
+
+    def __init__(self, rate: float, width: int = 64, bfloat16: bool = True) -> None:
+        self.bfloat16 = bfloat16
+        self.mixing = Mixing(_MAP_WIDTHS, width)
+        self.nets = nn.ModuleList(_critic(width) for _ in _MAP_WIDTHS)
+        self.optimizer = torch.optim.Adam(self.nets.parameters(), lr=rate, betas=(0.0, 0.99))
+
+    def _scores(self, maps: list[Tensor]) -> list[Tensor]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            mixed = self.mixing(maps)
+            return [net(x).float() for net, x in zip(self.nets, mixed, strict=True)]
+
+    def fooling(self, made: list[Tensor]) -> Tensor:
+        self.nets.requires_grad_(False)
+        loss = torch.stack([-score.mean() for score in self._scores(made)]).sum()
+        self.nets.requires_grad_(True)
+        return loss
+
+    def learn(self, made: list[Tensor], real: list[Tensor]) -> tuple[float, float]:
+        """One step on detached maps. Returns the loss and the share of positions told right."""
+        n = len(made[0])
+        scores = self._scores([torch.cat((a.detach(), b)) for a, b in zip(made, real, strict=True)])
+        loss = torch.stack([F.relu(1 + s[:n]).mean() + F.relu(1 - s[n:]).mean() for s in scores]).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        right = torch.stack([((s[:n] < 0).float().mean() + (s[n:] > 0).float().mean()) / 2 for s in scores])
+        return loss.item(), right.mean().item()
+
+    def state(self) -> dict[str, Any]:
+        optimizer = self.optimizer.state_dict()
+        return {"mixing": self.mixing.state_dict(), "nets": self.nets.state_dict(), "optimizer": optimizer}
+
+    def load(self, saved: dict[str, Any]) -> None:
+        self.mixing.load_state_dict(saved["mixing"])
+        self.nets.load_state_dict(saved["nets"])
+        self.optimizer.load_state_dict(saved["optimizer"])
