@@ -98,7 +98,7 @@ class Engine:
     @property
     def precision(self) -> Precision:
         """Number format and layout, as they are now."""
-        return describe(self.transformer.head.weight, self.tokenizer.quant_conv.weight)
+        return describe(self.transformer.head.weight, self.tokenizer.kernel)
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ _LEAST = 128  # pixels
 class _Conv(nn.Module):
     """A convolution with the norm behind it folded in, padded as the published network pads at its own picture size."""
 
-    def __init__(self, conv: nn.Module, norm: nn.BatchNorm2d, relu: bool) -> None:
+    def __init__(self, conv: Any, norm: Any, relu: bool) -> None:
         super().__init__()
         self.padding = tuple(getattr(conv.static_padding, "padding", (0, 0, 0, 0)))  # left, right, top, bottom
         even = len(set(self.padding)) == 1
@@ -29,7 +30,6 @@ class _Conv(nn.Module):
             groups=conv.groups,
         )  # fmt: skip
         self.pad = not even
-        assert norm.running_mean is not None and norm.running_var is not None
         gain = norm.weight / (norm.running_var + norm.eps).sqrt()
         with torch.no_grad():
             self.conv.weight.copy_(conv.weight * gain[:, None, None, None])
@@ -43,7 +43,7 @@ class _Conv(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, source: nn.Module) -> None:
+    def __init__(self, source: Any) -> None:
         super().__init__()
         layers = []
         if source._block_args.expand_ratio != 1:
@@ -98,7 +98,7 @@ def _normal(pictures: Tensor) -> Tensor:
     return (pictures * 127.5 + 0.5) / 128
 
 
-def _published(size: int) -> nn.Module:
+def _published(size: int) -> Any:
     """The network of the wheels. ValueError where they are not installed."""
     try:
         library = importlib.import_module("efficientnet_lite_pytorch")

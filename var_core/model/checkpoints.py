@@ -62,7 +62,23 @@ def count(shapes: Shapes, pattern: str) -> int:
     return 1 + max((int(found[1]) for name in shapes if (found := re.match(pattern, name))), default=-1)
 
 
+def _tiny_sizes(shapes: Shapes) -> dict[str, Any]:
+    codes, layers = shapes["codebook.weight"], count(shapes, r"encoder\.layers\.(\d{1,4})\.")
+    halvings = sum(bool(re.fullmatch(r"encoder\.layers\.\d{1,4}\.weight", name)) for name in shapes) - 2
+    return {
+        "kind": "tiny",
+        "channels": shapes["encoder.layers.0.weight"][0],
+        "multipliers": (1,) * (halvings + 1),
+        "residual_blocks": (layers - 3) // halvings - 1,
+        "code_dim": codes[1],
+        "vocab_size": codes[0],
+        "refine_count": count(shapes, r"refine\.(\d{1,4})\."),
+    }
+
+
 def _tokenizer_sizes(shapes: Shapes) -> dict[str, Any]:
+    if "encoder.layers.0.weight" in shapes:
+        return _tiny_sizes(shapes)
     channels, codes = shapes["encoder.conv_in.weight"][0], shapes["codebook.weight"]
     levels = count(shapes, r"encoder\.levels\.(\d{1,4})\.")
     widths = [shapes[f"encoder.levels.{i}.blocks.0.conv1.weight"][0] for i in range(levels)]
@@ -87,6 +103,7 @@ def _transformer_sizes(shapes: Shapes) -> dict[str, Any]:
         "code_dim": shapes["word_embed.weight"][1],
         "vocab_size": shapes["head.weight"][0],
         "shared_modulation": "shared_modulation.weight" in shapes,
+        "infill": "known_embed.weight" in shapes,
     }
 
 

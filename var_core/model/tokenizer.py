@@ -289,6 +289,11 @@ class Tokenizer(nn.Module):
             module.to(memory_format=torch.channels_last if last else torch.contiguous_format)  # type: ignore[call-overload]
 
     @property
+    def kernel(self) -> Tensor:
+        """One of the large 3x3 kernels: its number format and layout are the convolutions'."""
+        return next(p for p in self.decoder.parameters() if p.dim() == 4 and p.shape[-1] == 3)
+
+    @property
     def _convolutions(self) -> tuple[nn.Module, ...]:
         return self.encoder, self.decoder, self.quant_conv, self.post_quant_conv
 

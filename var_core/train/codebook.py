@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..model.tokenizer import Tokenizer
+from .run import Together
 
 
 def rotated(features: Tensor, canvas: Tensor) -> Tensor:
@@ -90,7 +91,7 @@ def start_codebook(tokenizer: Tokenizer, features: Tensor, rng: np.random.Genera
 @torch.no_grad()
 def restart_codes(
     tokenizer: Tokenizer,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | Together,
     used: Tensor,
     residuals: list[Tensor],
     rng: np.random.Generator,

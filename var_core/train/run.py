@@ -98,6 +98,10 @@ class Together:
         self.optimizers = optimizers
 
     @property
+    def state(self) -> dict[Any, Any]:
+        return {parameter: state for optimizer in self.optimizers for parameter, state in optimizer.state.items()}
+
+    @property
     def param_groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
