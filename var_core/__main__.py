@@ -75,7 +75,7 @@ def _add_task(parser: argparse.ArgumentParser, task: Task) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     if task == "generate":
         return
-    parser.add_argument("image", type=Path, help="PNG, JPEG, WebP, AVIF or TIFF, or a folder of them")
+    parser.add_argument("image", type=Path, help="PNG, JPEG, WebP, AVIF, HEIC or TIFF, or a folder of them")
     parser.add_argument("--again", action="store_true", help="folders: draw what is there already once more")
     if task in WITH_MASK:
         parser.add_argument("--mask", type=Path, required=True, help="white is repainted; a file or a folder")
@@ -189,7 +189,7 @@ def _jobs(args: argparse.Namespace) -> list[argparse.Namespace]:
         target = (out / path.relative_to(image)).with_suffix(".png")
         jobs.append(argparse.Namespace(**{**vars(args), "image": path, "mask": own, "out": target}))
     if not jobs:
-        raise ValueError(f"there is no picture in {image}: PNG, JPEG, WebP, AVIF and TIFF are read")
+        raise ValueError(f"there is no picture in {image}: PNG, JPEG, WebP, AVIF, HEIC and TIFF are read")
     names = [job.out for job in jobs]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"two pictures would both become {twice}: rename one of them")

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".heic", ".heif", ".hif", ".tif", ".tiff")
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageChops
 from torch import Tensor
 
 from ..model.memory import give_back_memory
-from . import colour, png
+from . import colour, heif, png
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF")
 MAX_BYTES = 80 * 2**20  # so that a noisy result of 40 megapixels can be opened again
@@ -26,7 +26,6 @@ _TURNS = {  # by the orientation in EXIF
     2: _TURN.FLIP_LEFT_RIGHT, 3: _TURN.ROTATE_180, 4: _TURN.FLIP_TOP_BOTTOM, 5: _TURN.TRANSPOSE,
     6: _TURN.ROTATE_270, 7: _TURN.TRANSVERSE, 8: _TURN.ROTATE_90,
 }  # fmt: skip
-_HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _BEGINNINGS = (png.SIGNATURE, b"\xff\xd8\xff", b"II*\0", b"MM\0*")
 _TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 _LARGE = 8_000_000  # pixels
@@ -53,7 +52,8 @@ class _Stored:
 
 
 def open_image(source: str | Path | bytes) -> Upload:
-    """Read a PNG, JPEG, WebP, AVIF or TIFF, told by its content. ValueError with one sentence for anything else."""
+    """Read a PNG, JPEG, WebP, AVIF, HEIC or TIFF, told by its content. ValueError with one sentence for anything
+    else."""
     data = read_bytes(source)
     with _opening:
         stored = _decode(data, "picture")
@@ -118,9 +118,11 @@ def _decode(data: bytes, what: str) -> _Stored:
         depth = data[24] if len(data) > 24 else 8
         data, profile = png.shown(data)
     with _header(data, what) as opened:
-        _check_size(opened, what)
+        _check_size(opened.size, what)
         if opened.format in ("PNG", "WEBP", "AVIF") and getattr(opened, "n_frames", 1) > 1:
             notices.append(f"This {what} is animated: its first frame is used.")
+        if opened.format == "HEIF":
+            notices += heif.notices(opened, what)
         try:
             tags = getattr(opened, "tag_v2", {})
             if int(tags.get(322, 0)) * int(tags.get(323, 0)) > MAX_PIXELS:
@@ -128,7 +130,7 @@ def _decode(data: bytes, what: str) -> _Stored:
             opened.load()
         except Exception as error:  # whatever a decoder makes of damaged bytes
             raise _damaged(what) from error
-    if opened.mode.startswith("I;16") or depth == 16:
+    if opened.format != "HEIF" and (opened.mode.startswith("I;16") or depth == 16):
         notices.append(f"This {what} has 16 bits per channel: it was reduced to 8.")
     level = opened.info.get("transparency")
     if isinstance(level, int) and opened.mode == "L" and depth < 8:
@@ -149,25 +151,35 @@ def _header(data: bytes, what: str) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ValueError(f"This {what} has over {MAX_PIXELS // 10**6} megapixels: make it smaller first.") from error
     except Exception as error:  # whatever a parser makes of damaged bytes
-        if data[4:8] == b"ftyp" and data[8:12] in _HEIC:
-            way = "save it as JPEG (iPhone: Settings, Camera, Formats, Most Compatible)"
-            raise ValueError(f"This {what} is a HEIC file, which cannot be read here: {way}.") from error
+        if heif.claims(data):
+            return _heif_header(data, what)
         if data.startswith(_BEGINNINGS) or data[8:12] in (b"WEBP", b"avif"):
             raise _damaged(what) from error
         raise ValueError(
-            "This file is not a PNG, JPEG or WebP picture, nor AVIF or TIFF: choose one of these."
+            "This file is not a PNG, JPEG or WebP picture, nor AVIF, HEIC or TIFF: choose one of these."
         ) from error
+
+
+def _heif_header(data: bytes, what: str) -> Image.Image:
+    if all(size := heif.stored_size(data)):
+        _check_size(size, what)
+    try:
+        return heif.header(data, what)
+    except ValueError:
+        raise
+    except Exception as error:  # whatever a parser makes of damaged bytes
+        raise _damaged(what) from error
 
 
 def _damaged(what: str) -> ValueError:
     return ValueError(f"This {what} is damaged or cut off: save it again or choose another one.")
 
 
-def _check_size(opened: Image.Image, what: str) -> None:
-    width, height = opened.size
-    if what == "picture" and min(opened.size) < MIN_SIDE:
+def _check_size(size: tuple[int, int], what: str) -> None:
+    width, height = size
+    if what == "picture" and min(size) < MIN_SIDE:
         raise ValueError(f"This picture is {width} x {height} pixels: each side needs at least {MIN_SIDE}.")
-    if max(opened.size) > MAX_SIDE:
+    if max(size) > MAX_SIDE:
         raise ValueError(f"This {what} is {width} x {height} pixels: no side may exceed {MAX_SIDE}.")
     if width * height > MAX_PIXELS:
         megapixels, limit = _up(width * height / 1e6), MAX_PIXELS // 10**6
