@@ -18,12 +18,16 @@ ROOM = (0.3457, 0.3585, *SRGB[2:])  # sRGB's corners with another white
 
 
 def tagged(space: bytes, exponent: float, name: bytes, corners: tuple[float, ...] = SRGB) -> bytes:
-    """An ICC profile of one exponent, for grey or RGB, under any name."""
+    """An ICC profile of one exponent, for grey or RGB, under any name; 0 is sRGB's own curve."""
 
     def xyz(values) -> bytes:
         return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(float(value) * 65536) for value in values))
 
     curve = struct.pack(">4s4xIHxx", b"curv", 1, round(exponent * 256))
+    if exponent == 0:
+        steps = np.linspace(0, 1, 1024)
+        light = np.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4)
+        curve = struct.pack(">4s4xI1024H", b"curv", 1024, *(round(value * 65535) for value in light))
     tags = {b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(name) + 1) + name + bytes(1 + 4 + 4 + 2 + 1 + 67)}
     tags[b"wtpt"] = xyz((0.9642, 1, 0.8249))
     if space == b"GRAY":
@@ -97,6 +101,12 @@ def test_a_profile_of_colours_on_a_grey_picture_counts_too() -> None:
     grey = bright().convert("L")
     opened = open_image(encoded(linear(grey), icc_profile=tagged(b"RGB ", 1.0, b"linear")))
     assert off(opened.image, grey.convert("RGB")) <= 2
+
+
+def test_a_profile_of_grey_that_means_srgb_changes_nothing() -> None:
+    grey = bright().convert("L")
+    opened = open_image(encoded(grey, icc_profile=tagged(b"GRAY", 0, b"grey of screens")))
+    assert opened.image.tobytes() == grey.convert("RGB").tobytes() and opened.notices == ()
 
 
 @pytest.mark.parametrize("space", [b"GRAY", b"CMYK"])

@@ -153,6 +153,8 @@ def with_chunk(data: bytes, new: bytes) -> bytes:
         (png_header(30_000, 30_000), "megapixels|16384"),
         (png_header(8_000, 6_000), "48 megapixels, the limit is 40"),
         (png_header(8_000, 5_000), "damaged"),
+        (png_header(8_000, 5_000)[:8], "damaged|not a picture|PNG"),
+        (png_header(8_000, 5_000)[:24], "damaged|not a picture|PNG"),
         (png_header(8_000, 5_001), "40.1 megapixels, the limit is 40"),
         (encoded(scenery(200, 150), "WEBP")[:3000], "damaged or cut off"),
         (encoded(scenery(200, 150), "AVIF")[:2000], "damaged or cut off"),

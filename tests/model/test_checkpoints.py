@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 from var_core.model.checkpoints import load_model, save_model
 from var_core.model.official import load_official
-from var_core.model.registry import MODELS, find_model
+from var_core.model.registry import MODELS, find_model, is_on_disk
 
 
 @pytest.fixture
@@ -136,6 +136,8 @@ def test_names_are_answered_kindly() -> None:
         find_model("var-d17")
     assert find_model("garden-128")[0].name == "garden-128.safetensors"
     assert [info.resolution for info in MODELS.values()] == [128, 256, 256, 256, 256, 512]
+    assert [MODELS[name].depth for name in MODELS if name.startswith("var")] == [16, 20, 24, 30, 36]
+    assert is_on_disk("garden-128") is True and is_on_disk("var-d17") is False
 
 
 class Hub(http.server.BaseHTTPRequestHandler):

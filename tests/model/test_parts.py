@@ -63,6 +63,21 @@ def test_sizes_follow_from_the_configuration() -> None:
         assert tokenizer.decode(torch.zeros(2, 6, 4, 4)).shape == (2, 3, 32, 32)
     plain = Tokenizer(TokenizerConfig(sides=(1, 2), channels=32, multipliers=(1, 1), attention=False))
     assert not any(len(level.attention) for level in (*plain.encoder.levels, *plain.decoder.levels))
+    norms = [module for module in plain.modules() if isinstance(module, torch.nn.GroupNorm)]
+    assert len(norms) > 4 and {norm.eps for norm in norms} == {1e-6}, "the reference's"
+
+
+def test_what_is_not_said_is_as_in_the_official_files() -> None:
+    config = TokenizerConfig()
+    assert config.multipliers == (1, 1, 2, 2, 4) and (config.stride, config.resolution) == (16, 256)
+    assert (config.channels, config.code_dim, config.vocab_size, config.refine_count) == (160, 32, 4096, 4)
+    assert (TransformerConfig().depth, TransformerConfig().width, TransformerConfig().heads) == (16, 1024, 16)
+
+
+@pytest.mark.parametrize("name", ["depth", "width", "heads", "mlp_width", "classes", "code_dim"])
+def test_nothing_of_a_transformer_has_no_size(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        TransformerConfig(**{name: 0})
 
 
 @torch.inference_mode()

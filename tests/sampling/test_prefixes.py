@@ -37,6 +37,7 @@ def test_a_remembered_answer_is_for_the_same_input_and_class_only() -> None:
     ]  # fmt: skip
     for number, (tokens, labels) in enumerate(others, 2):
         assert prefixes(tokens, labels, compute)[0] is not first[0] and len(calls) == number
+    assert prefixes([inputs], rows, compute)[0] is first[0], "all of them are remembered"
     prefixes.forget()
     assert prefixes.held == 0 and prefixes([inputs], rows, compute)[0] is not first[0] and len(calls) == 8
 
