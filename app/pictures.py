@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from var_core import Result, Upload, open_image
-from var_core.files.recipe import save
+from var_core.files.saving import save_result
 
 from . import canvas
 from .memory import Kept, Shelf
@@ -77,7 +77,7 @@ class Outbox:
         result = entry.result
         path = self.place() / f"{entry.task}-{result.seed}-{index + 1}.png"
         with _large:
-            save(result, path, index)
+            save_result(result, path, index)
         return str(path)
 
     def plain(self, entry: Entry) -> str:

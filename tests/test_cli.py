@@ -168,9 +168,39 @@ def test_results_among_the_originals_are_no_pictures_to_draw(album: Path, model_
     assert sorted(path.name for path in (album / "out").rglob("*")) == [f"{i}.png" for i in range(5)]
 
 
+def test_the_name_says_the_format(model_file: Path, photo: Path, tmp_path: Path) -> None:
+    """Of one result; of a folder's --format does."""
+    mask, common = photo.with_name("mask.png"), ("--model", model_file, "--seed", "3", "--quiet")
+    Image.open(photo).save(tmp_path / "photo.jpg", exif=_exif(), quality=95)
+    for name, kind in (("a.jpg", "JPEG"), ("a.webp", "WEBP"), ("a.png", "PNG")):
+        words = ("inpaint", tmp_path / "photo.jpg", "--mask", mask, "--out", tmp_path / name, "--keep-exif", *common)
+        assert main([str(word) for word in words]) == 0
+        with Image.open(tmp_path / name) as opened:
+            assert opened.format == kind and opened.getexif()[0x010F] == "Maker"
+    small = ("--quality", "20", "--out", tmp_path / "small.jpg")
+    words = ("inpaint", tmp_path / "photo.jpg", "--mask", mask, *small, *common)
+    assert main([str(word) for word in words]) == 0
+    assert (tmp_path / "small.jpg").stat().st_size < (tmp_path / "a.jpg").stat().st_size / 2
+    assert not Image.open(tmp_path / "small.jpg").getexif()
+    (tmp_path / "album").mkdir()
+    Image.open(photo).save(tmp_path / "album" / "one.png")
+    words = ("vary", tmp_path / "album", "--out", tmp_path / "new", "--format", "webp", *common)
+    assert main([str(word) for word in words]) == 0
+    assert [(path.name, Image.open(path).format) for path in (tmp_path / "new").iterdir()] == [("one.webp", "WEBP")]
+
+
+def _exif() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    return exif
+
+
 def test_outputs_and_devices_that_cannot_be(model_file: Path, tmp_path: Path, capsys) -> None:
     for words, said in [
-        (("--out", tmp_path / "a.jpg"), "end it in .png"),
+        (("--out", tmp_path / "a.gif"), "end it in .png, .jpg or .webp"),
+        (("--out", tmp_path / "a.png", "--format", "jpeg"), "leave --format out"),
+        (("--strip", tmp_path / "a.jpg"), "end it in .png"),
+        (("--quality", "0"), "the quality must be a whole number from 1 to 100"),
         (("--device", "banana"), 'no device "banana"'),
         (("--device", "cuda:99"), 'no device "cuda:99"'),
     ]:

@@ -9,6 +9,7 @@ from .editing.plan import Plan
 from .engine import Engine
 from .files.images import Upload, open_image, open_mask, save_png
 from .files.recipe import settings_of_file
+from .files.saving import SAVING, Saving
 from .model.registry import MODELS, ModelInfo, find_model
 from .request import ANCHORS, CHANCE, EDIT, SETTINGS, Chance, Edit, Frame, Result
 from .settings import TASKS, WITH_MASK, Setting, find_class, readable
@@ -18,6 +19,7 @@ __all__ = [
     "CHANCE",
     "EDIT",
     "MODELS",
+    "SAVING",
     "SETTINGS",
     "TASKS",
     "WITH_MASK",
@@ -28,6 +30,7 @@ __all__ = [
     "ModelInfo",
     "Plan",
     "Result",
+    "Saving",
     "Setting",
     "Upload",
     "find_class",

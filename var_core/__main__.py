@@ -23,6 +23,7 @@ from .editing.preview import strip
 from .engine import Engine
 from .files import folders, recipe
 from .files.images import open_image, open_mask, save_png
+from .files.saving import SAVING, SUFFIXES, Saving, format_of
 from .model.checkpoints import load_model, save_model
 from .model.official import load_official
 from .model.registry import DEFAULT, MODELS, download, is_on_disk
@@ -63,8 +64,13 @@ def _add_setting(parser: argparse.ArgumentParser, each: Setting) -> None:
 def _add_task(parser: argparse.ArgumentParser, task: Task) -> None:
     parser.add_argument("--model", default=DEFAULT, help="registered name or a .safetensors file")
     parser.add_argument(
-        "--out", type=Path, default=Path("out.png"), help="output .png (or folder); more candidates get -1, -2, ..."
-    )
+        "--out", type=Path, default=Path("out.png"),
+        help="output .png, .jpg or .webp (or folder); more candidates get -1, -2, ...; only PNG keeps every pixel "
+        "outside the mask, and how it was made",
+    )  # fmt: skip
+    parser.add_argument("--format", choices=SAVING["format"].choices, help="of a folder's results (default png)")
+    for name in ("quality", "keep_exif"):
+        _add_setting(parser, SAVING[name])
     parser.add_argument("--label", help="class by name or number (default: no class)")
     for each in SETTINGS.values():
         if task in each.tasks:
@@ -108,13 +114,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _given(args: argparse.Namespace, declared: dict[str, Setting]) -> dict[str, Any]:
+    """The settings that were given; those that were not keep their defaults."""
+    found = {name: getattr(args, name, None) for name in declared}
+    return {n: declared[n].parse(v) if isinstance(v, str) else v for n, v in found.items() if v is not None}
+
+
 def _request(args: argparse.Namespace) -> tuple[Edit, Chance]:
-    """What the options ask for; settings that were not given keep their defaults."""
-    given = {}
-    for name, each in SETTINGS.items():
-        value = getattr(args, name, None)
-        if value is not None:
-            given[name] = each.parse(value) if isinstance(value, str) else value
+    """What the options ask for."""
+    given = _given(args, SETTINGS)
     fields: dict[str, Any] = {name: value for name, value in given.items() if name in EDIT}
     if args.command != "generate":
         upload = open_image(args.image)
@@ -144,6 +152,8 @@ def _engine(name: str, device: str | None) -> Engine:
 def _work(engine: Engine, args: argparse.Namespace) -> dict[str, Any]:
     """One request: draw it with a progress bar, write its files, describe them."""
     edit, chance = _request(args)
+    args.format = format_of(args.out)
+    saving = Saving(**_given(args, SAVING))
     result: Result | None = None
     with tqdm(unit="scale", disable=args.quiet, leave=False) as bar:
         for frame in engine.run(edit, chance):
@@ -154,7 +164,7 @@ def _work(engine: Engine, args: argparse.Namespace) -> dict[str, Any]:
     many, files = len(result.patches), []
     for i in range(many):
         path = args.out if many == 1 else args.out.with_stem(f"{args.out.stem}-{i + 1}")
-        engine.save(result, path, i)
+        engine.save(result, path, i, saving, getattr(args, "image", None))
         files.append(str(path))
     if args.strip is not None:
         save_png(strip(result.previews), args.strip)
@@ -169,15 +179,18 @@ def _jobs(args: argparse.Namespace) -> list[argparse.Namespace]:
     """The picture of the command line, or one job for each picture of its folder."""
     image = getattr(args, "image", None)
     if image is None or not image.is_dir():
+        if args.format not in (None, format_of(args.out)):
+            raise ValueError(f"{args.out} is no name for {args.format.upper()}: leave --format out, the name says it")
+        if args.strip is not None and args.strip.suffix.lower() != ".png":
+            raise ValueError(f"{args.strip} is no name for the scales: they are written as PNG, so end it in .png")
         for path in (args.out, args.strip):
-            if path is not None and path.suffix.lower() != ".png":
-                raise ValueError(f"{path} is no name for a picture: results are PNG, so end it in .png")
             if path is not None and path.resolve() in [p.resolve() for p in (image, getattr(args, "mask", None)) if p]:
                 raise ValueError(f"{path} is what was given to work on: choose another name for the result")
         return [args]
     if args.strip is not None:
         raise ValueError("--strip writes the scales of one picture: give one picture instead of a folder")
-    out = args.out if args.out.suffix.lower() != ".png" else args.out.with_suffix("")
+    out = args.out.with_suffix("") if args.out.suffix.lower() in SUFFIXES else args.out
+    suffix = next(name for name, kind in SUFFIXES.items() if kind == (args.format or "png"))
     if out.resolve() == image.resolve():
         raise ValueError(f"{out} is the folder of the originals: choose another one with --out")
     mask = getattr(args, "mask", None)
@@ -186,7 +199,7 @@ def _jobs(args: argparse.Namespace) -> list[argparse.Namespace]:
     for path, own in found:
         if out.resolve() in path.resolve().parents:
             continue  # results of before, in a folder among the originals
-        target = (out / path.relative_to(image)).with_suffix(".png")
+        target = (out / path.relative_to(image)).with_suffix(suffix)
         jobs.append(argparse.Namespace(**{**vars(args), "image": path, "mask": own, "out": target}))
     if not jobs:
         raise ValueError(f"there is no picture in {image}: PNG, JPEG, WebP, AVIF, HEIC and TIFF are read")

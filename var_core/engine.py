@@ -21,6 +21,7 @@ from .editing.start import Beginnings, Continued, Start
 from .editing.story import Story
 from .files import recipe
 from .files.images import to_pictures
+from .files.saving import Saving, save_result
 from .model.checkpoints import Model
 from .model.memory import keep_freed_memory
 from .model.precision import Precision, best_dtype, describe, packs, prefers_channels_last
@@ -316,9 +317,13 @@ class Engine:
 
     # files
 
-    def save(self, result: Result, path: str | Path, index: int = 0) -> None:
-        """Write one candidate as PNG, with how it was made."""
-        recipe.save(result, path, index)
+    def save(
+        self, result: Result, path: str | Path, index: int = 0, saving: Saving | None = None,
+        photo: str | Path | bytes | None = None,
+    ) -> None:  # fmt: skip
+        """Write one candidate: as PNG with how it was made, or as `saving` says, with what JPEG and WebP keep of the
+        file that the photo came from."""
+        save_result(result, path, index, saving, photo)
 
     def replay(self, path: str | Path) -> Image.Image:
         """The picture of a saved PNG again, from its tokens, without sampling. ValueError if it has no recipe."""

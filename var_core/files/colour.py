@@ -38,6 +38,16 @@ def to_srgb(profile: bytes, mode: str) -> tuple[Convert, str]:
     return convert, "The colours were converted from the picture's own profile to sRGB."
 
 
+def from_srgb(profile: bytes) -> Convert | None:
+    """What converts sRGB to the colours of an RGB profile; None where it cannot say how."""
+    try:
+        target = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        transform = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), target, "RGB", "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
+    return lambda picture: ImageCms.applyTransform(picture, transform) or picture
+
+
 def plain(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 

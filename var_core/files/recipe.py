@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..request import Box, Pass, Result, described, inside
-from .images import open_image, read_private, save_png
+from .images import open_image, read_private
 
 VERSION = 3
 _MOST_WINDOWS, _MOST_SCALES = 255, 64
@@ -39,11 +39,6 @@ class Recipe:
     settings: dict[str, Any]
     passes: list[Pass]
     picture: Image.Image
-
-
-def save(result: Result, path: str | Path, index: int = 0) -> None:
-    """Write one candidate as PNG: its pixels and, in a private chunk, how it was made."""
-    save_png(result.image(index), path, write(result, index).encode())
 
 
 def _text(data: bytes) -> str:
