@@ -255,7 +255,7 @@ def test_a_full_disk_is_said(handlers: Handlers, monkeypatch: pytest.MonkeyPatch
     def full(*given: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("app.pictures.save", full)
+    monkeypatch.setattr("app.pictures.save_result", full)
     with pytest.raises(gr.Error, match="The server's disk is full"):
         handlers.write(session)
 
