@@ -1,0 +1,78 @@
+"""Tokens are the tokenizer's, and a cache made in pieces is the one made at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from shapes import folder
+from small import KINDS, model_at
+
+from var_core.model.registry import open_model
+from var_core.pictures.data import to_model
+from var_core.study.tokens import Cache, canvas_of, doubling, gather, kmeans, make_tokens, open_tokens
+
+
+def test_validation_tokens_are_those_of_centre_squares(tmp_path: Path) -> None:
+    data = folder(tmp_path / "data", KINDS, 24)
+    file = model_at(tmp_path / "m.safetensors")
+    assert make_tokens(file, [str(data)], tmp_path / "t", crops=2)
+    cache, tokenizer = open_tokens(tmp_path / "t"), open_model(str(file)).tokenizer
+    val = gather([str(data)], "val", 32)
+    square = np.ascontiguousarray(val.centre(1, 32).transpose(2, 0, 1)[None])
+    with torch.no_grad():
+        tokens = torch.cat(tokenizer.encode(to_model(square, torch.device("cpu"))), 1)
+    some = cache.val.batch("ten", np.array([1]), np.array([0]), torch.device("cpu"))
+    assert torch.equal(some.content, tokens) and int(some.labels[0]) == val.labels[1]
+    assert len(np.unique(cache.train.content["ten"])) > 8, "one token says nothing"
+    assert not np.array_equal(cache.train.content["ten"][:, 0], cache.train.content["ten"][:, 1])
+
+
+def test_the_alphabets_describe_the_same_features(cache: Cache) -> None:
+    def some(kind: str) -> torch.Tensor:
+        content = cache.val.batch(kind, np.arange(4), np.zeros(4, int), torch.device("cpu")).content
+        return canvas_of(cache.words, kind, content)
+
+    true = some("features")
+    assert cache.words.five.scales.sides == (1, 2, 4)
+    for kind in ("ten", "five"):
+        tokenizer = cache.words.ten if kind == "ten" else cache.words.five
+        assert torch.allclose(some(kind), tokenizer.quantize(true)[1][-1], atol=0.2), kind
+    near = torch.cdist(true.flatten(2).transpose(1, 2), cache.words.flat[None]).min(-1).values
+    assert torch.allclose((some("flat") - true).norm(dim=1).flatten(1), near, atol=1e-2)
+
+
+def test_a_cache_made_in_pieces_is_the_one_made_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("var_core.study.tokens._CHUNK", 5)
+    data, file = folder(tmp_path / "data", KINDS, 24), model_at(tmp_path / "m.safetensors")
+    assert make_tokens(file, [str(data)], tmp_path / "whole", crops=2)
+    ticks = iter(range(10**6))
+    monkeypatch.setattr("var_core.study.tokens.time.monotonic", lambda: float(next(ticks)))
+    pieces = 0
+    while not make_tokens(file, [str(data)], tmp_path / "cut", crops=2, max_minutes=3 / 60):
+        pieces += 1
+        if pieces == 1:
+            with pytest.raises(ValueError, match="no whole tokens"):
+                open_tokens(tmp_path / "cut")
+    assert pieces > 2
+    for array in sorted((tmp_path / "whole").glob("*.npy")):
+        assert np.array_equal(np.load(array), np.load(tmp_path / "cut" / array.name)), array.name
+    assert torch.equal(open_tokens(tmp_path / "whole").words.flat, open_tokens(tmp_path / "cut").words.flat)
+    with pytest.raises(ValueError, match="another tokenizer, other pictures or crops"):
+        make_tokens(file, [str(data)], tmp_path / "cut", crops=3)
+
+
+def test_kmeans_finds_what_there_is() -> None:
+    centres = torch.tensor([[0.0, 0], [5, 0], [0, 5]])
+    vectors = (centres[torch.arange(300) % 3] + 0.1 * torch.randn(300, 2, generator=torch.Generator().manual_seed(0)))
+    found = kmeans(vectors, 3, 10, np.random.default_rng(1))
+    assert torch.cdist(centres, found).min(1).values.max() < 0.1 or torch.cdist(vectors, found).min(1).values.mean() < 2
+    assert kmeans(vectors[:2], 5, 3, np.random.default_rng(0)).shape == (5, 2)
+
+
+def test_scales_double_or_are_refused() -> None:
+    assert doubling(16) == (1, 2, 4, 8, 16)
+    with pytest.raises(ValueError, match="do not end at a side of 12"):
+        doubling(12)

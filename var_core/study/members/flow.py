@@ -1,0 +1,86 @@
+"""Diffusion: flow matching on the continuous features of the same encoder, by a DiT of the same width and depth."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...model.transformer import Block, Conditioning, TransformerConfig
+from ..tokens import Batch, Words
+from ..trunk import Cost, begin, cost, guided, mutual, through, twice
+from .held import Held
+
+_WAVES = 128  # frequencies of the time
+
+
+class Flow(nn.Module):
+    """Foretells the velocity from noise (time 0) to features (time 1). `config.vocab_size` is the code width: the head
+    writes a velocity. `steps` are those of a draw (Euler)."""
+
+    kind, anywhere = "features", False
+
+    def __init__(self, config: TransformerConfig, steps: int = 50) -> None:
+        super().__init__()
+        self.steps = steps
+        self.trunk = begin(config, mutual(config.sides[-1] ** 2))
+        self.time = nn.Sequential(
+            nn.Linear(2 * _WAVES, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
+        )  # fmt: skip
+
+    def cost(self) -> Cost:
+        w, total = self.trunk.config.width, self.trunk.scales.total
+        found = cost(self.trunk, total, total)
+        return Cost(found.inputs + 2 * 2 * _WAVES * w, found.rest + 2 * w * w)
+
+    def _condition(self, labels: Tensor, when: Tensor) -> Conditioning:
+        """labels (b,), when (b,) in [0, 1]: as the trunk's own, with the time added to the class."""
+        trunk = self.trunk
+        angles = 1000 * when[:, None] * torch.exp(torch.arange(_WAVES, device=when.device) * (-math.log(1e4) / _WAVES))
+        embed = trunk.class_embed(labels) + self.time(torch.cat((angles.cos(), angles.sin()), 1))
+        act, width = F.silu(embed), trunk.config.width
+        assert trunk.shared_modulation is not None
+        shared, blocks = trunk.shared_modulation(act).view(-1, 1, 6, width), []
+        for block in trunk.blocks:
+            assert isinstance(block, Block)
+            blocks.append(tuple((shared + block.modulation_bias).float().unbind(2)))
+        scale, shift = trunk.head_norm(act).float().view(-1, 1, 2, width).unbind(2)
+        return Conditioning(embed.float()[:, None] + trunk.start_embed, blocks, (scale, shift))
+
+    def _velocity(self, x: Tensor, conditioning: Conditioning) -> Tensor:
+        """(b, c, h, w) -> (b, c, h, w)."""
+        trunk = self.trunk
+        tokens = trunk.word_embed(x.flatten(2).transpose(1, 2)).float() + trunk.pos_embed + trunk.scale_embed.weight[0]
+        out = trunk.logits(through(trunk, tokens + conditioning.start, conditioning), conditioning)
+        return out.transpose(1, 2).unflatten(2, x.shape[2:])
+
+    def losses(self, words: Words, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Squared error of the velocity (b, L), in units of the features' variance, and nothing that could be right."""
+        features = (batch.content - words.mean) / words.deviation
+        noise = torch.from_numpy(rng.standard_normal(features.shape, dtype=np.float32)).to(features.device)
+        normal = torch.from_numpy(rng.standard_normal(len(features), dtype=np.float32)).to(features.device)
+        when = torch.sigmoid(normal)
+        part = when[:, None, None, None]
+        made = self._velocity(torch.lerp(noise, features, part), self._condition(batch.labels, when))
+        error = (made - (features - noise)).square().mean(1).flatten(1)
+        return error, torch.zeros_like(error, dtype=torch.bool)
+
+    @torch.inference_mode()
+    def draw(
+        self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None
+    ) -> Tensor:
+        """labels (b,) -> features (b, c, h, w). ValueError if something is to be held."""
+        if held is not None:
+            raise ValueError("a flow holds no known pixels without being trained to: leave it out of the edits")
+        side, c = self.trunk.config.sides[-1], self.trunk.config.code_dim
+        rows = twice(labels, self.trunk.config.null_label, guidance)
+        starts = [torch.randn(c, side, side, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        x = torch.stack(starts).to(labels.device)
+        for i in range(self.steps):
+            when = torch.full((len(rows),), i / self.steps, device=labels.device)
+            both = x.repeat(len(rows) // len(labels), 1, 1, 1)
+            x = x + guided(self._velocity(both, self._condition(rows, when)), guidance) / self.steps
+        return x * words.deviation + words.mean

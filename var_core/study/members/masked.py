@@ -1,0 +1,102 @@
+"""Masked codes, drawn in a few steps (MaskGIT, Chang et al. 2022), over one scale of the same encoder; the order is
+Halton's sequence (Besnier et al. 2025), which spreads each step's cells far from each other."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...model.transformer import Conditioning, TransformerConfig
+from ..tokens import Batch, Words, canvas_of
+from ..trunk import Cost, begin, cost, guided, mutual, pick, through, twice
+from .held import Held
+
+
+def halton(number: int, base: int) -> float:
+    """The number's digits mirrored at the point: in [0, 1)."""
+    value, share = 0.0, 1.0
+    while number:
+        share /= base
+        number, digit = divmod(number, base)
+        value += digit * share
+    return value
+
+
+def halton_cells(side: int) -> list[int]:
+    """Every cell of a side x side grid once, in the order in which the sequence in bases 2 and 3 meets them."""
+    cells: dict[int, None] = {}
+    number = 1
+    while len(cells) < side * side:
+        cells[int(halton(number, 2) * side) * side + int(halton(number, 3) * side)] = None
+        number += 1
+    return list(cells)
+
+
+class Masked(nn.Module):
+    """Every cell sees all others; masked ones say only where they are. `steps` are those of a draw."""
+
+    kind, anywhere = "flat", True
+
+    def __init__(self, config: TransformerConfig, steps: int = 12) -> None:
+        super().__init__()
+        self.steps, side = steps, config.sides[-1]
+        self.trunk = begin(config, mutual(side * side))
+        self.mask = nn.Parameter(torch.zeros(1, 1, config.width))
+        self.order = torch.tensor(halton_cells(side))
+
+    def cost(self) -> Cost:
+        total = self.trunk.scales.total
+        return cost(self.trunk, total, total)
+
+    def _logits(self, words: Words, content: Tensor, hidden: Tensor, conditioning: Conditioning) -> Tensor:
+        """content (b, L) ids and hidden (b, L) bool -> (b, L, v)."""
+        trunk = self.trunk
+        x = torch.where(hidden[..., None], self.mask, trunk.word_embed(words.flat[content]).float())
+        x = x + conditioning.start + trunk.pos_embed + trunk.scale_embed.weight[0]
+        return trunk.logits(through(trunk, x, conditioning), conditioning)
+
+    def losses(self, words: Words, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Nats (b, L), 0 where nothing was masked and so weighted that their mean is that of the masked; hits (b, L).
+        In training the masked share follows MaskGIT's cosine; else it is uniform, and the sum over a picture is, in
+        the mean, an upper bound of its nats (that of drawing cells one after another in random orders)."""
+        b, total = batch.content.shape
+        draws = (np.arange(b) + rng.random()) / b
+        share = np.cos(draws * math.pi / 2) if self.training else draws
+        count = np.clip(np.ceil(share * total), 1, total)
+        ranks = rng.random((b, total)).argsort(1).argsort(1)
+        hidden = torch.from_numpy(ranks < count[:, None]).to(batch.content.device)
+        logits = self._logits(words, batch.content, hidden, self.trunk.condition(batch.labels))
+        nats = F.cross_entropy(logits.transpose(1, 2), batch.content, reduction="none")
+        weight = hidden * (total / hidden.sum(1, keepdim=True))
+        return nats * weight, (logits.detach().argmax(-1) == batch.content) & hidden
+
+    @torch.inference_mode()
+    def draw(
+        self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None
+    ) -> Tensor:
+        """labels (b,) -> canvases (b, c, h, w)."""
+        b, total, device = len(labels), self.trunk.scales.total, labels.device
+        rows = twice(labels, self.trunk.config.null_label, guidance)
+        conditioning = self.trunk.condition(rows)
+        content, open_ = torch.zeros(b, total, dtype=torch.long, device=device), torch.ones(total, dtype=torch.bool)
+        if held is not None:
+            given, keep = held.single(words.flat)
+            content[:, keep], open_ = given[:, keep].expand(b, -1), ~keep.cpu()
+        order = self.order[open_[self.order]]
+        stops = [len(order) - int(math.cos(math.pi / 2 * (i + 1) / self.steps) * len(order)) for i in range(self.steps)]
+        start = 0
+        for number, stop in enumerate(stops):
+            if stop == start:
+                continue
+            hidden = torch.zeros(total, dtype=torch.bool, device=device)
+            hidden[order[start:]] = True
+            many = content.repeat(len(rows) // b, 1)
+            logits = guided(self._logits(words, many, hidden.expand(len(many), -1), conditioning), guidance)
+            cells = order[start:stop].to(device)
+            content[:, cells] = pick(logits[:, cells], seeds, number)
+            start = stop
+        return canvas_of(words, "flat", content)

@@ -1,0 +1,55 @@
+"""One code after the other in raster order, over one scale of the same encoder (the line of VQGAN and DALL-E)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...model.transformer import TransformerConfig
+from ..tokens import Batch, Words, canvas_of
+from ..trunk import Cost, begin, causal, cost, guided, pick, through, twice
+from .held import Held
+
+
+class Raster(nn.Module):
+    """The class is the first input, then the code of the cell before."""
+
+    kind, anywhere = "flat", False
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.trunk = begin(config, causal(config.sides[-1] ** 2))
+
+    def cost(self) -> Cost:
+        total = self.trunk.scales.total
+        return cost(self.trunk, total, total - 1)
+
+    def losses(self, words: Words, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Nats (b, L) and whether the best token is the true one (b, L)."""
+        conditioning = self.trunk.condition(batch.labels)
+        x = self.trunk.embed(words.flat[batch.content[:, :-1]], conditioning, 0, 0)
+        logits = self.trunk.logits(through(self.trunk, x, conditioning), conditioning)
+        nats = F.cross_entropy(logits.transpose(1, 2), batch.content, reduction="none")
+        return nats, logits.detach().argmax(-1) == batch.content
+
+    @torch.inference_mode()
+    def draw(
+        self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None
+    ) -> Tensor:
+        """labels (b,) -> canvases (b, c, h, w); a step a cell, through a cache. ValueError if something is to be held:
+        what lies below and right of a cell cannot be seen."""
+        if held is not None:
+            raise ValueError("raster order cannot hold known pixels in any place: leave it out of the edits")
+        trunk, b = self.trunk, len(labels)
+        rows = twice(labels, trunk.config.null_label, guidance)
+        conditioning, cache, ids = trunk.condition(rows), trunk.new_cache(len(rows)), []
+        for i in range(trunk.scales.total):
+            x = conditioning.start
+            if i:
+                x = trunk.word_embed(words.flat[ids[-1]])[:, None].repeat(len(rows) // b, 1, 1)
+            x = x + trunk.pos_embed[:, i : i + 1] + trunk.scale_embed.weight[0]
+            logits = guided(trunk.logits(through(trunk, x, conditioning, cache), conditioning), guidance)
+            ids.append(pick(logits, seeds, i)[:, 0])
+        return canvas_of(words, "flat", torch.stack(ids, 1))

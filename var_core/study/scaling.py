@@ -1,0 +1,188 @@
+"""Five sizes of one shape by four budgets: one run a size at a level rate, with a short fall of the rate branched off
+where a budget ends, so that every point is the end of a run of its own length."""
+
+from __future__ import annotations
+
+import csv
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..train.run import Log, Run
+from .members import Member, build
+from .tokens import Cache
+from .training import Choices, Deadline, Foretold, Machine, cool_from, foretell, steps_for, summary, train
+from .trunk import size
+
+DEPTHS = (3, 4, 5, 6, 8)
+BUDGETS = (3e13, 1e14, 3e14, 1e15)
+RATES = (7e-4, 2e-3, 6e-3)  # tried at both ends of the sizes
+RATE_BUDGET = 1e14
+EQUAL = "equal"  # the point at which every size has seen as many pictures as the largest at its largest budget
+APART = 0.02  # validation against training loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What is trained; smaller in tests."""
+
+    depths: tuple[int, ...] = DEPTHS
+    budgets: tuple[float, ...] = BUDGETS
+    rates: tuple[float, ...] = RATES
+    rate_budget: float = RATE_BUDGET
+    batch: int = 8
+
+
+def budget_name(flop: float) -> str:
+    return f"{flop:.0e}".replace("e+", "e")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """Of a CSV file, none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def points(grid: Grid, depth: int, cache: Cache) -> dict[str, int]:
+    """Name of each point of a size -> its steps, in order; a budget comes before an equal point of the same step."""
+    member = build("var", depth, cache)
+    found = {budget_name(flop): steps_for(flop, member, grid.batch) for flop in grid.budgets}
+    largest = build("var", grid.depths[-1], cache)
+    found[EQUAL] = steps_for(grid.budgets[-1], largest, grid.batch)
+    return dict(sorted(found.items(), key=lambda point: point[1]))
+
+
+def ladder(
+    cache: Cache, depth: int, choices: Choices, stops: dict[str, int], out: Path, machine: Machine, deadline: Deadline,
+    tell: Any,
+) -> bool:  # fmt: skip
+    """One size: `tell(name, steps, run)` at every stop. True once all are told; told ones are not trained again."""
+    warmup = max(1, min(stops.values()) // 10)
+    never = 10**12
+    for name, steps in stops.items():
+        branch = out / name
+        if (branch / "told").exists():
+            continue
+        start = cool_from(steps)
+        main, there = train(
+            build("var", depth, cache), cache, choices, out / "level", machine, deadline,
+            course=(warmup, never, never), until=start,
+        )  # fmt: skip
+        if not there:
+            return False
+        if main.step > start:
+            raise ValueError(f"the run at {out / 'level'} is beyond the start of {name}: its folder was changed")
+        if not (branch / "state.pt").exists():
+            branch.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(out / "level" / "state.pt", branch / "state.partial")
+            (branch / "state.partial").replace(branch / "state.pt")
+        run, there = train(
+            build("var", depth, cache), cache, choices, branch, machine, deadline,
+            course=(warmup, start, steps), until=steps,
+        )  # fmt: skip
+        if not there:
+            return False
+        tell(name, steps, run)
+        (branch / "told").touch()
+        (branch / "state.pt").unlink()  # what it said is kept
+    return True
+
+
+def scaling(
+    cache: Cache, out: Path, machine: Machine, deadline: Deadline, seeds: tuple[int, ...] = (0,), grid: Grid = Grid()  # noqa: B008
+) -> bool:  # fmt: skip
+    """The rates at both ends, then every size and seed; rows in out/csv. True once all is done."""
+    if not _rates(cache, out, machine, deadline, grid):
+        return False
+    chosen = choose_rates(rows(out / "csv" / "rates.csv"), grid, cache)
+    for seed in seeds:
+        for depth in grid.depths:
+            choices = Choices(rate=chosen[depth], batch=grid.batch, seed=seed)
+            teller = _Teller(cache, out / "csv", machine, depth, choices)
+            place = out / "scaling" / f"depth-{depth}-seed-{seed}"
+            if not ladder(cache, depth, choices, points(grid, depth, cache), place, machine, deadline, teller):
+                return False
+    return True
+
+
+def _rates(cache: Cache, out: Path, machine: Machine, deadline: Deadline, grid: Grid) -> bool:
+    name = budget_name(grid.rate_budget)
+    for depth in (grid.depths[0], grid.depths[-1]):
+        for rate in grid.rates:
+            member, log = build("var", depth, cache), Log(out / "csv" / "rates.csv")
+            stops = {name: steps_for(grid.rate_budget, member, grid.batch)}
+
+            def tell(_: str, steps: int, run: Run[Member], depth: int = depth, rate: float = rate) -> None:
+                found = foretell(run.averaged, cache, cache.val, machine.device)
+                log.write({
+                    "depth": depth, "flop": run.trained.cost().training * grid.batch * steps, "steps": steps,
+                    "rate": rate, "L_all": float(found.nats.mean()),
+                })  # fmt: skip
+
+            place = out / "scaling" / f"rate-depth-{depth}-{rate:.0e}"
+            choices = Choices(rate=rate, batch=grid.batch)
+            if not ladder(cache, depth, choices, stops, place, machine, deadline, tell):
+                return False
+    return True
+
+
+def choose_rates(tried: list[dict[str, str]], grid: Grid, cache: Cache) -> dict[int, float]:
+    """The best rate at either end; between them a line of its logarithm over that of the width. ValueError where an
+    end was not tried."""
+    best = []
+    for depth in (grid.depths[0], grid.depths[-1]):
+        found = [(float(row["L_all"]), float(row["rate"])) for row in tried if int(row["depth"]) == depth]
+        if not found:
+            raise ValueError(f"no rates were tried at depth {depth}: run python -m var_core.study scaling first")
+        best.append(min(found)[1])
+    ends = math.log(grid.depths[0]), math.log(grid.depths[-1])
+    places = np.interp([math.log(depth) for depth in grid.depths], ends, np.log(best))
+    return {depth: float(np.exp(place)) for depth, place in zip(grid.depths, places, strict=True)}
+
+
+class _Teller:
+    """Writes what a point's run foretells: scaling.csv, averaged weights and not, and pictures.csv, nats of every
+    measured picture (averaged weights), for the bootstrap."""
+
+    def __init__(self, cache: Cache, out: Path, machine: Machine, depth: int, choices: Choices) -> None:
+        self.cache, self.machine, self.depth, self.choices = cache, machine, depth, choices
+        self.points, self.pictures = Log(out / "scaling.csv"), Log(out / "pictures.csv")
+
+    def __call__(self, name: str, steps: int, run: Run[Member]) -> None:
+        cache, device, choices = self.cache, self.machine.device, self.choices
+        last, config = slice(*cache.words.ten.scales.spans[-1]), run.trained.trunk.config
+        seen = steps * choices.batch
+        about = {
+            "depth": self.depth, "width": config.width, "N": size(config), "at": name, "seed": choices.seed,
+            "rate": choices.rate, "steps": steps, "pictures": seen, "tokens": seen * cache.words.ten.scales.total,
+            "passes": seen / len(cache.train), "flop": run.trained.cost().training * seen,
+        }  # fmt: skip
+        val = None
+        for weights, member in (("raw", run.trained), ("ema", run.averaged)):
+            val = foretell(member, cache, cache.val, device)
+            own, seen_before = summary(val, last), summary(foretell(member, cache, cache.train, device), last)
+            apart = own["L_all"] / seen_before["L_all"] - 1
+            row = about | {"weights": weights} | own | {f"train_{key}": value for key, value in seen_before.items()}
+            self.points.write(row | {"apart": round(apart, 4), "flagged": int(abs(apart) > APART)})
+        assert val is not None
+        self._each(name, "L_last", val.nats[:, last].mean(1))
+        self._each(name, "L_all", val.nats.mean(1))
+        scales(self.cache, val, self.pictures.path.parent / "scales.csv", f"depth {self.depth}, {name}", choices.seed)
+
+    def _each(self, name: str, figure: str, values: np.ndarray) -> None:
+        row: dict[str, Any] = {"depth": self.depth, "at": name, "seed": self.choices.seed, "figure": figure}
+        self.pictures.write(row | {str(i): float(value) for i, value in enumerate(values)})
+
+
+def scales(cache: Cache, found: Foretold, path: Path, who: str, seed: int) -> None:
+    """Nats a token of every scale, a row of scales.csv."""
+    spans, sides = cache.words.ten.scales.spans, cache.words.ten.scales.sides
+    each = {f"nats {s}": float(found.nats[:, a:b].mean()) for s, (a, b) in zip(sides, spans, strict=True)}
+    Log(path).write({"who": who, "seed": seed, "bits": float(found.bits.mean())} | each)
+

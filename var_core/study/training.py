@@ -1,0 +1,171 @@
+"""A member's run: level rate, a short fall at its end, and what it foretells of fixed pictures afterwards."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..train.run import Descent, Length, Run, Together
+from ..train.workers import Workers
+from .members import Member
+from .tokens import Batch, Cache, Data
+
+COOLED = 0.2  # share of a run's steps, at its end, in which the rate falls
+MEASURED = 256  # pictures of either split on which losses are measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What all runs of the study have in common but the rate. beta2 is longer than usual because batches are small."""
+
+    rate: float
+    batch: int = 8
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.05
+    label_drop: float = 0.1
+    decay: float = 0.999  # of the averaged weights
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course(Descent):
+    """Linear warm-up, then level; from step `cool_from` on linear to a fiftieth at step `end`."""
+
+    cool_from: int
+    end: int
+
+    def rate(self, step: int, progress: float) -> float:
+        fallen = min(1.0, max(0.0, (step - self.cool_from) / max(1, self.end - self.cool_from)))
+        return self.peak_rate * min(1.0, (step + 1) / self.warmup) * (1 - 0.98 * fallen)
+
+
+class Deadline:
+    """When this piece of the work ends."""
+
+    def __init__(self, minutes: float | None) -> None:
+        self.end = None if minutes is None else time.monotonic() + 60 * minutes
+
+    @property
+    def left(self) -> float | None:
+        """Minutes, None without an end."""
+        return None if self.end is None else max(0.0, (self.end - time.monotonic()) / 60)
+
+    @property
+    def over(self) -> bool:
+        return self.end is not None and time.monotonic() >= self.end
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where it is trained and in which numbers."""
+
+    device: torch.device
+    bfloat16: bool = False
+    compiled: bool = False
+
+
+def cool_from(steps: int) -> int:
+    return steps - max(1, round(COOLED * steps))
+
+
+def steps_for(flop: float, member: Member, batch: int) -> int:
+    """Whole steps that `flop` pays for, at least two."""
+    return max(2, round(flop / (member.cost().training * batch)))
+
+
+def _optimizer(member: nn.Module, choices: Choices) -> Together:
+    """AdamW that lets only matrices decay."""
+    groups = [
+        {"params": [p for p in member.parameters() if p.dim() == 2], "weight_decay": choices.weight_decay},
+        {"params": [p for p in member.parameters() if p.dim() != 2], "weight_decay": 0.0},
+    ]
+    return Together(torch.optim.AdamW(groups, lr=choices.rate, betas=choices.betas))
+
+
+def train(
+    member: Member, cache: Cache, choices: Choices, out: Path, machine: Machine, deadline: Deadline, *,
+    course: tuple[int, int, int], until: int,
+) -> tuple[Run[Member], bool]:  # fmt: skip
+    """Train to step `until`, or to the deadline; the next call with the same `out` goes on, and the result is that of
+    one call. `course` is warm-up, step from which the rate falls, and the step at which it has fallen. Returns the
+    run, whose `trained` and `averaged` stand where it stopped, and whether it got there."""
+    warmup, cooled, end = course
+    torch.manual_seed(choices.seed)
+    about = {"config": asdict(member.trunk.config), "member": type(member).__name__, "choices": asdict(choices)}
+    run = Run(
+        out=out, trained=member.to(machine.device).train(), optimizer=_optimizer(member, choices),
+        descent=Course(
+            peak_rate=choices.rate, warmup=warmup, clip=1.0, decay=choices.decay, cool_from=cooled, end=end,
+        ),
+        about=about, kept={}, length=Length(steps=until, max_minutes=deadline.left), save_minutes=5.0,
+        workers=Workers(device=machine.device), bfloat16=machine.bfloat16, seed=choices.seed,
+    )  # fmt: skip
+    for block in member.trunk.blocks if machine.compiled else ():
+        block.compile(dynamic=False)
+    words, losses = cache.words.to(machine.device), []
+
+    def step(progress: float) -> dict[str, Any]:
+        batch = cache.train.random(member.kind, choices.batch, run.rng, machine.device)
+        dropped = torch.from_numpy(run.rng.random(choices.batch) < choices.label_drop).to(machine.device)
+        batch = Batch(torch.where(dropped, member.trunk.config.null_label, batch.labels), batch.content)
+        with run.half():
+            loss = member.losses(words, batch, run.rng)[0].mean()
+        run.descend(loss, choices.batch, progress, 0.0)
+        losses.append(loss.item())
+        return {} if run.step % 20 else {"loss": f"{np.mean(losses[-20:]):.3f}", "rate": f"{run.rate:.1e}"}
+
+    def report(last: bool) -> dict[str, Any]:
+        row = {"step": run.step, "minutes": run.clock.minutes, "loss": float(np.mean(losses or [math.nan]))}
+        if losses:
+            run.log.write(row)
+        losses.clear()
+        return row
+
+    run.go(step, report)
+    return run, run.step >= until
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """Per picture and token: nats (n, L), hits (n, L)."""
+
+    nats: np.ndarray
+    hits: np.ndarray
+
+    @property
+    def bits(self) -> np.ndarray:
+        """(n,) of a whole picture."""
+        return self.nats.sum(1) / math.log(2)
+
+
+@torch.no_grad()
+def foretell(member: Member, cache: Cache, data: Data, device: torch.device, limit: int = MEASURED) -> Foretold:
+    """Of the same pictures and crops every time, with their labels, in float32."""
+    was = member.training
+    member.eval().to(device)
+    index = np.sort(np.random.default_rng(0).permutation(len(data))[:limit])
+    words, rng, nats, hits = cache.words.to(device), np.random.default_rng(1), [], []
+    for at in range(0, len(index), 16):
+        part = index[at : at + 16]
+        batch = data.batch(member.kind, part, np.zeros_like(part), device)
+        each, right = member.losses(words, batch, rng)
+        nats.append(each.float().cpu().numpy())
+        hits.append(right.cpu().numpy())
+    member.train(was)
+    return Foretold(np.concatenate(nats), np.concatenate(hits))
+
+
+def summary(found: Foretold, last: slice) -> dict[str, float]:
+    """Nats a token and errors, of the last scale and of all, and bits a picture."""
+    return {
+        "L_last": float(found.nats[:, last].mean()), "L_all": float(found.nats.mean()),
+        "bits": float(found.bits.mean()), "Err_last": 1 - float(found.hits[:, last].mean()),
+        "Err_all": 1 - float(found.hits.mean()),
+    }  # fmt: skip
