@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from small import tokens_at
+from study_small import tokens_at
 
 from var_core.study.tokens import Cache
 

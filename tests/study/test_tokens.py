@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from shapes import folder
-from small import KINDS, model_at
+from study_small import KINDS, model_at
 
 from var_core.model.registry import open_model
 from var_core.pictures.data import to_model
@@ -66,7 +66,7 @@ def test_a_cache_made_in_pieces_is_the_one_made_at_once(tmp_path: Path, monkeypa
 
 def test_kmeans_finds_what_there_is() -> None:
     centres = torch.tensor([[0.0, 0], [5, 0], [0, 5]])
-    vectors = (centres[torch.arange(300) % 3] + 0.1 * torch.randn(300, 2, generator=torch.Generator().manual_seed(0)))
+    vectors = centres[torch.arange(300) % 3] + 0.1 * torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
     found = kmeans(vectors, 3, 10, np.random.default_rng(1))
     assert torch.cdist(centres, found).min(1).values.max() < 0.1 or torch.cdist(vectors, found).min(1).values.mean() < 2
     assert kmeans(vectors[:2], 5, 3, np.random.default_rng(0)).shape == (5, 2)

@@ -1,4 +1,4 @@
-"""Laws through a few points: L = L_inf + (n / n0)^-alpha, straight lines in logarithms, a law in size and data together,
+"""Laws through a few points: L = L_inf + (n / n0)^-alpha, lines in logarithms, a law in size and data together,
 parabolas at equal FLOP, and how far each is to be trusted. Numpy alone."""
 
 from __future__ import annotations

@@ -37,6 +37,9 @@ class Grid:
     batch: int = 8
 
 
+WHOLE = Grid()
+
+
 def budget_name(flop: float) -> str:
     return f"{flop:.0e}".replace("e+", "e")
 
@@ -71,7 +74,7 @@ def ladder(
             continue
         start = cool_from(steps)
         main, there = train(
-            build("var", depth, cache), cache, choices, out / "level", machine, deadline,
+            build("var", depth, cache, choices.seed), cache, choices, out / "level", machine, deadline,
             course=(warmup, never, never), until=start,
         )  # fmt: skip
         if not there:
@@ -83,7 +86,7 @@ def ladder(
             shutil.copyfile(out / "level" / "state.pt", branch / "state.partial")
             (branch / "state.partial").replace(branch / "state.pt")
         run, there = train(
-            build("var", depth, cache), cache, choices, branch, machine, deadline,
+            build("var", depth, cache, choices.seed), cache, choices, branch, machine, deadline,
             course=(warmup, start, steps), until=steps,
         )  # fmt: skip
         if not there:
@@ -95,12 +98,12 @@ def ladder(
 
 
 def scaling(
-    cache: Cache, out: Path, machine: Machine, deadline: Deadline, seeds: tuple[int, ...] = (0,), grid: Grid = Grid()  # noqa: B008
+    cache: Cache, out: Path, machine: Machine, deadline: Deadline, seeds: tuple[int, ...] = (0,), grid: Grid = WHOLE
 ) -> bool:  # fmt: skip
     """The rates at both ends, then every size and seed; rows in out/csv. True once all is done."""
     if not _rates(cache, out, machine, deadline, grid):
         return False
-    chosen = choose_rates(rows(out / "csv" / "rates.csv"), grid, cache)
+    chosen = choose_rates(rows(out / "csv" / "rates.csv"), grid)
     for seed in seeds:
         for depth in grid.depths:
             choices = Choices(rate=chosen[depth], batch=grid.batch, seed=seed)
@@ -114,25 +117,33 @@ def scaling(
 def _rates(cache: Cache, out: Path, machine: Machine, deadline: Deadline, grid: Grid) -> bool:
     name = budget_name(grid.rate_budget)
     for depth in (grid.depths[0], grid.depths[-1]):
+        stops = {name: steps_for(grid.rate_budget, build("var", depth, cache), grid.batch)}
         for rate in grid.rates:
-            member, log = build("var", depth, cache), Log(out / "csv" / "rates.csv")
-            stops = {name: steps_for(grid.rate_budget, member, grid.batch)}
-
-            def tell(_: str, steps: int, run: Run[Member], depth: int = depth, rate: float = rate) -> None:
-                found = foretell(run.averaged, cache, cache.val, machine.device)
-                log.write({
-                    "depth": depth, "flop": run.trained.cost().training * grid.batch * steps, "steps": steps,
-                    "rate": rate, "L_all": float(found.nats.mean()),
-                })  # fmt: skip
-
-            place = out / "scaling" / f"rate-depth-{depth}-{rate:.0e}"
             choices = Choices(rate=rate, batch=grid.batch)
+            tell = _RateTeller(cache, out / "csv", machine, depth, choices)
+            place = out / "scaling" / f"rate-depth-{depth}-{rate:.0e}"
             if not ladder(cache, depth, choices, stops, place, machine, deadline, tell):
                 return False
     return True
 
 
-def choose_rates(tried: list[dict[str, str]], grid: Grid, cache: Cache) -> dict[int, float]:
+class _RateTeller:
+    """Writes the loss that a rate led to, averaged weights, to rates.csv."""
+
+    def __init__(self, cache: Cache, out: Path, machine: Machine, depth: int, choices: Choices) -> None:
+        self.cache, self.machine, self.depth, self.choices = cache, machine, depth, choices
+        self.log = Log(out / "rates.csv")
+
+    def __call__(self, name: str, steps: int, run: Run[Member]) -> None:
+        found = foretell(run.averaged, self.cache, self.cache.val, self.machine.device)
+        flop = run.trained.cost().training * self.choices.batch * steps
+        self.log.write({
+            "depth": self.depth, "flop": flop, "steps": steps, "rate": self.choices.rate,
+            "L_all": float(found.nats.mean()),
+        })  # fmt: skip
+
+
+def choose_rates(tried: list[dict[str, str]], grid: Grid) -> dict[int, float]:
     """The best rate at either end; between them a line of its logarithm over that of the width. ValueError where an
     end was not tried."""
     best = []
@@ -185,4 +196,3 @@ def scales(cache: Cache, found: Foretold, path: Path, who: str, seed: int) -> No
     spans, sides = cache.words.ten.scales.spans, cache.words.ten.scales.sides
     each = {f"nats {s}": float(found.nats[:, a:b].mean()) for s, (a, b) in zip(sides, spans, strict=True)}
     Log(path).write({"who": who, "seed": seed, "bits": float(found.bits.mean())} | each)
-

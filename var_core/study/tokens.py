@@ -202,7 +202,9 @@ def _encode(
         squares = []
         for i in part:
             rng = np.random.default_rng((17, i))
-            squares += [pictures.centre(i, size) if split == "val" else pictures.crop(i, size, rng) for _ in range(crops)]
+            squares += [
+                pictures.centre(i, size) if split == "val" else pictures.crop(i, size, rng) for _ in range(crops)
+            ]
         for at in range(0, len(squares), _CHUNK):
             image = to_model(stack(squares[at : at + _CHUNK]), tokenizer.device)
             with torch.autocast("cpu", torch.bfloat16, enabled=half):

@@ -97,7 +97,6 @@ def train(
     one call. `course` is warm-up, step from which the rate falls, and the step at which it has fallen. Returns the
     run, whose `trained` and `averaged` stand where it stopped, and whether it got there."""
     warmup, cooled, end = course
-    torch.manual_seed(choices.seed)
     about = {"config": asdict(member.trunk.config), "member": type(member).__name__, "choices": asdict(choices)}
     run = Run(
         out=out, trained=member.to(machine.device).train(), optimizer=_optimizer(member, choices),

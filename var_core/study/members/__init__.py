@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 from ...model.transformer import TransformerConfig
 from ..tokens import Cache
 from ..trunk import shape
@@ -34,8 +36,9 @@ _BUILDERS: dict[str, Callable[[TransformerConfig], Member]] = {
 }
 
 
-def build(name: str, depth: int, cache: Cache) -> Member:
-    """A member to train on the cached tokens, with the study's one shape. ValueError where the name is unknown."""
+def build(name: str, depth: int, cache: Cache, seed: int = 0) -> Member:
+    """A member to train on the cached tokens, with the study's one shape; the same seed, the same weights. ValueError
+    where the name is unknown."""
     if name not in _BUILDERS:
         raise ValueError(f'there is no member "{name}": use one of {", ".join(TITLES)}')
     words, classes = cache.words, len(cache.class_names)
@@ -45,7 +48,9 @@ def build(name: str, depth: int, cache: Cache) -> Member:
     if name == "five":
         sides = words.five.config.sides
     v, c = words.ten.config.vocab_size, words.ten.config.code_dim
-    return _BUILDERS[name](shape(depth, sides, classes, c, c if name == "flow" else v))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _BUILDERS[name](shape(depth, sides, classes, c, c if name == "flow" else v))
 
 
 __all__ = ["TITLES", "Held", "Member", "build"]

@@ -69,9 +69,7 @@ class Flow(nn.Module):
         return error, torch.zeros_like(error, dtype=torch.bool)
 
     @torch.inference_mode()
-    def draw(
-        self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None
-    ) -> Tensor:
+    def draw(self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None) -> Tensor:
         """labels (b,) -> features (b, c, h, w). ValueError if something is to be held."""
         if held is not None:
             raise ValueError("a flow holds no known pixels without being trained to: leave it out of the edits")

@@ -75,9 +75,7 @@ class Masked(nn.Module):
         return nats * weight, (logits.detach().argmax(-1) == batch.content) & hidden
 
     @torch.inference_mode()
-    def draw(
-        self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None
-    ) -> Tensor:
+    def draw(self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None) -> Tensor:
         """labels (b,) -> canvases (b, c, h, w)."""
         b, total, device = len(labels), self.trunk.scales.total, labels.device
         rows = twice(labels, self.trunk.config.null_label, guidance)

@@ -45,9 +45,7 @@ class NextToken(nn.Module):
         return nats, logits.detach().argmax(-1) == batch.content
 
     @torch.inference_mode()
-    def draw(
-        self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None
-    ) -> Tensor:
+    def draw(self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None) -> Tensor:
         """labels (b,) -> canvases (b, c, h, w); 680 steps through a cache."""
         trunk, tokenizer, b = self.trunk, words.ten, len(labels)
         rows = twice(labels, trunk.config.null_label, guidance)

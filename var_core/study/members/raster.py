@@ -35,9 +35,7 @@ class Raster(nn.Module):
         return nats, logits.detach().argmax(-1) == batch.content
 
     @torch.inference_mode()
-    def draw(
-        self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None
-    ) -> Tensor:
+    def draw(self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None) -> Tensor:
         """labels (b,) -> canvases (b, c, h, w); a step a cell, through a cache. ValueError if something is to be held:
         what lies below and right of a cell cannot be seen."""
         if held is not None:

@@ -43,9 +43,7 @@ class Var(nn.Module):
         nats = F.cross_entropy(logits.transpose(1, 2), batch.content, reduction="none")
         return nats, logits.detach().argmax(-1) == batch.content
 
-    def draw(
-        self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None
-    ) -> Tensor:
+    def draw(self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None) -> Tensor:
         """labels (b,) -> canvases (b, c, h, w)."""
         tokenizer, known = self._words(words), None
         if held is not None:

@@ -10,7 +10,9 @@ from shapes import folder
 from var_core.model.checkpoints import Model, save_model
 from var_core.model.tokenizer import Tokenizer, tiny_config
 from var_core.model.transformer import Transformer, TransformerConfig
+from var_core.study.scaling import Grid, scaling
 from var_core.study.tokens import Cache, make_tokens, open_tokens
+from var_core.study.training import Deadline, Machine
 
 SIDES = (1, 2, 3, 4)
 KINDS = ("disc", "box")
@@ -31,3 +33,11 @@ def tokens_at(place: Path, count: int = 24) -> Cache:
     data = folder(place / "data", KINDS, count)
     assert make_tokens(model_at(place / "small.safetensors"), [str(data)], place / "tokens", crops=2)
     return open_tokens(place / "tokens")
+
+
+GRID = Grid(depths=(1, 2), budgets=(2e8, 5e8), rates=(2e-3, 6e-3), rate_budget=1e8, batch=4)
+
+
+def run_scaling(cache: Cache, out: Path) -> Path:
+    assert scaling(cache, out, Machine(torch.device("cpu")), Deadline(None), grid=GRID)
+    return out

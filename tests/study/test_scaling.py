@@ -1,0 +1,102 @@
+"""The grid of sizes and budgets: what a point is, and that cuts change nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from study_small import GRID, run_scaling
+
+from var_core.study.members import build
+from var_core.study.scaling import EQUAL, Grid, budget_name, choose_rates, points, rows, scaling
+from var_core.study.tokens import Cache
+from var_core.study.training import Choices, Course, Deadline, Machine, cool_from, foretell, summary, train
+
+CPU = Machine(torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def done(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_scaling(cache, tmp_path_factory.mktemp("scaling"))
+
+
+def test_every_size_has_every_point(cache: Cache, done: Path) -> None:
+    found = rows(done / "csv" / "scaling.csv")
+    names = {budget_name(flop) for flop in GRID.budgets} | {EQUAL}
+    wanted = {(str(d), name, weights) for d in GRID.depths for name in names for weights in ("ema", "raw")}
+    assert {(row["depth"], row["at"], row["weights"]) for row in found} == wanted and len(found) == len(wanted)
+    for row in found:
+        if row["at"] != EQUAL:
+            assert float(row["flop"]) == pytest.approx(float(row["at"]), rel=0.2)
+        assert int(row["pictures"]) == int(row["steps"]) * GRID.batch
+        assert 0 < float(row["L_all"]) < 4 and 0 <= float(row["Err_last"]) <= 1
+        gap = float(row["L_all"]) / float(row["train_L_all"]) - 1
+        assert float(row["apart"]) == pytest.approx(gap, abs=1e-3) and int(row["flagged"]) == (abs(gap) > 0.02)
+    equal = {row["pictures"] for row in found if row["at"] == EQUAL}
+    assert len(equal) == 1, "every size has seen as many pictures there"
+
+
+def test_pictures_make_up_the_points(done: Path) -> None:
+    points_of = {(r["depth"], r["at"]): r for r in rows(done / "csv" / "scaling.csv") if r["weights"] == "ema"}
+    for row in rows(done / "csv" / "pictures.csv"):
+        values = [float(value) for key, value in row.items() if key.isdigit()]
+        assert np.mean(values) == pytest.approx(float(points_of[row["depth"], row["at"]][row["figure"]]), rel=1e-3)
+
+
+def test_a_cut_grid_equals_an_uncut_one(cache: Cache, done: Path, tmp_path: Path) -> None:
+    pieces = 0
+    while not scaling(cache, tmp_path, CPU, Soon(3), grid=GRID):
+        pieces += 1
+    assert pieces > 3
+    for name in ("rates", "scaling", "pictures", "scales"):
+        assert (tmp_path / "csv" / f"{name}.csv").read_text() == (done / "csv" / f"{name}.csv").read_text(), name
+
+
+class Soon(Deadline):
+    """Over after some runs were begun: those get a piece so short that they are cut."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(None)
+        self.count = count
+
+    @property
+    def left(self) -> float:
+        self.count -= 1
+        return 1e3 if self.count > 0 else 1e-4
+
+
+def test_a_point_is_the_end_of_a_run_of_its_own(cache: Cache, done: Path, tmp_path: Path) -> None:
+    depth, name = GRID.depths[0], budget_name(GRID.budgets[1])
+    stops = points(GRID, depth, cache)
+    rate = choose_rates(rows(done / "csv" / "rates.csv"), GRID)[depth]
+    warmup = max(1, min(stops.values()) // 10)
+    run, there = train(
+        build("var", depth, cache), cache, Choices(rate=rate, batch=GRID.batch), tmp_path, CPU, Deadline(None),
+        course=(warmup, cool_from(stops[name]), stops[name]), until=stops[name],
+    )  # fmt: skip
+    found = summary(foretell(run.averaged, cache, cache.val, CPU.device), slice(*cache.words.ten.scales.spans[-1]))
+    told = rows(done / "csv" / "scaling.csv")
+    row = next(r for r in told if (r["depth"], r["at"], r["weights"]) == (str(depth), name, "ema"))
+    assert there and found["L_all"] == pytest.approx(float(row["L_all"]), rel=1e-4)
+
+
+def test_rates_are_chosen_at_the_ends_and_lie_between() -> None:
+    grid = Grid(depths=(1, 2, 3))
+    tried = [
+        {"depth": str(depth), "rate": str(rate), "L_all": str(loss)}
+        for depth, losses in ((1, (5.0, 4.0, 6.0)), (3, (4.5, 4.6, 4.7)))
+        for rate, loss in zip((1e-3, 4e-3, 9e-3), losses, strict=True)
+    ]
+    chosen = choose_rates(tried, grid)
+    assert chosen[1] == pytest.approx(4e-3) and chosen[3] == pytest.approx(1e-3) and 1e-3 < chosen[2] < 4e-3
+    with pytest.raises(ValueError, match="no rates were tried at depth 3"):
+        choose_rates(tried[:3], grid)
+
+
+def test_the_rate_is_level_then_falls() -> None:
+    course = Course(peak_rate=1.0, warmup=10, clip=1.0, decay=0.9, cool_from=80, end=100)
+    assert [course.rate(step, 0.0) for step in (4, 9, 80)] == [0.5, 1.0, 1.0]
+    assert course.rate(90, 0.0) == pytest.approx(0.51) and course.rate(100, 0.0) == pytest.approx(0.02)
+    assert cool_from(100) == 80 and cool_from(2) == 1

@@ -1,0 +1,53 @@
+"""The page, its figures and the tables that it is made of, put where the repository keeps them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from .figures import compute_figure, editing_figure, peers_figure, scales_figure, size_figure
+from .laws import FIGURES, compute_law, read_points, size_law
+from .page import page
+from .scaling import rows
+
+TABLES = (
+    "rates", "scaling", "pictures", "scales", "members", "guidance", "table", "alphabets", "speed", "editing",
+)  # fmt: skip
+
+
+def report(csv: Path, docs: Path) -> list[Path]:
+    """Copy the tables to docs/study, draw the figures there and write docs/study.md; returns what was written."""
+    text, out = page(csv), docs / "study"
+    out.mkdir(parents=True, exist_ok=True)
+    for name in TABLES:
+        source, target = csv / f"{name}.csv", out / f"{name}.csv"
+        if source.exists() and source.resolve() != target.resolve():
+            shutil.copyfile(source, target)
+    _draw(out)
+    (docs / "study.md").write_text(text, encoding="utf-8")
+    return [docs / "study.md", *sorted(out.iterdir())]
+
+
+def _draw(out: Path) -> None:
+    if rows(out / "scaling.csv"):
+        points = read_points(out)
+        size_figure(points, {figure: size_law(points, figure) for figure in FIGURES}, out)
+        compute_figure(points, compute_law(points), out)
+    who = {row["who"]: row for row in rows(out / "scales.csv")}
+    if {"var", "next"} <= who.keys():
+        sides = [key.removeprefix("nats ") for key in who["var"] if key.startswith("nats ")]
+        scales_figure(sides, *([float(who[name][f"nats {side}"]) for side in sides] for name in ("var", "next")), out)
+    if rows(out / "table.csv") and rows(out / "speed.csv"):
+        peers_figure(out, out)
+    if rows(out / "editing.csv"):
+        editing_figure(out, out)
+
+
+def check(docs: Path) -> None:
+    """ValueError with the first line of docs/study.md that is not what the tables in docs/study say."""
+    written = (docs / "study.md").read_text(encoding="utf-8").splitlines()
+    for number, (has, should) in enumerate(
+        zip([*written, ""], [*page(docs / "study").splitlines(), ""], strict=False), 1
+    ):
+        if has != should:
+            raise ValueError(f"line {number} of study.md is {has[:80]!r}, but the tables say {should[:80]!r}")
