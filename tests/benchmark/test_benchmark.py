@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +15,6 @@ from var_core import Engine
 from var_core.benchmark import random_model, reference, reference_logits
 from var_core.benchmark.__main__ import main
 from var_core.benchmark.agreement import agreement
-from var_core.benchmark.peers import DIT_XL_2, RASTER, diffusion, raster
 from var_core.editing.plan import official_keep
 from var_core.model.registry import open_model
 from var_core.sampling.sampler import Known, SampleOptions, sample
@@ -109,39 +105,6 @@ def test_check_adds_agreement_to_the_document(model_file: Path, capsys) -> None:
     assert main(["--model", str(model_file), "--runs", "1", "--check"]) == 0
     document = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert all(document["agreement"]["float32"]["holds"].values())
-
-
-def test_the_peers_are_of_the_published_sizes() -> None:
-    with torch.device("meta"):
-        dit = importlib.import_module("diffusers").DiTTransformer2DModel(**DIT_XL_2)
-        transformers = importlib.import_module("transformers")
-        gpt = transformers.GPT2LMHeadModel(transformers.GPT2Config(**RASTER))
-    blocks = sum(p.numel() for name, p in dit.named_parameters() if "norm1.emb" not in name)
-    assert 660e6 < blocks < 690e6  # DiT-XL/2 has 675 M; diffusers holds the embedding of class and time once a block
-    ours = 16 * (12 * 1024**2)  # matrices of VAR-d16's blocks without the class modulation
-    assert sum(p.numel() for p in gpt.transformer.h.parameters() if p.ndim > 1) == ours
-
-
-def test_the_totals_of_peers_are_extrapolated_and_say_so() -> None:
-    small = DIT_XL_2 | {"num_layers": 1, "num_attention_heads": 1, "sample_size": 8}
-    fifty, many = diffusion(torch.bfloat16, 2, sizes=small)
-    assert (fifty["steps"], many["steps"], fifty["steps_measured"]) == (50, 250, 2)
-    assert many["seconds"] == pytest.approx(5 * fifty["seconds"])
-    one = raster(torch.bfloat16, 2, sizes=RASTER | {"n_embd": 32, "n_layer": 1, "n_head": 2, "vocab_size": 64})
-    assert one["steps"] == 256 and len(one["seconds_per_step_by_length"]) == 8
-    assert one["seconds"] == pytest.approx(256 * one["seconds_per_step"])
-    assert fifty["extrapolated"] and one["extrapolated"] and one["rows"] == 2
-
-
-def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    monkeypatch.setitem(sys.modules, "diffusers", None)
-    assert main(["--peers", "--runs", "1"]) == 1
-    assert capsys.readouterr().err == "error: diffusers is not installed: pip install -r requirements-dev.txt\n"
-
-
-def test_the_benchmark_starts_without_the_peers_libraries() -> None:
-    code = "import sys, var_core.benchmark.__main__; sys.exit(bool({'diffusers', 'transformers'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
 
 
 def test_alone_the_engine_tells_its_loading_and_its_memory(capsys) -> None:

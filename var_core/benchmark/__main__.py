@@ -9,7 +9,6 @@ A registered model that is not on disk is built at full size with random weights
 the output says so ("weights": "random").
 
 --check adds "agreement": the engine's logits and best tokens against the plain forward after the same tokens.
---peers times VAR-d16 beside DiT-XL/2 and a raster-order transformer instead of --model and --task.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ import torch
 from ..model.memory import keep_freed_memory
 from .agreement import agreement
 from .measure import alone, measure, open_or_random
-from .peers import compare
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,26 +37,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--candidates", type=int, default=1, help="pictures of one run (default %(default)s)")
     parser.add_argument("--alone", action="store_true", help="no reference mode: loading time and peak memory")
     parser.add_argument("--check", action="store_true", help="also compare logits with the plain float32 forward")
-    parser.add_argument("--peers", action="store_true", help="compare VAR-d16 with other models of 256 px")
     args = parser.parse_args(arguments)
     keep_freed_memory()
     dtype, runs = getattr(torch, args.dtype), max(1, args.runs)
     try:
-        if args.peers:
-            document = compare(dtype, runs)
-        elif args.alone:
+        if args.alone:
             document = alone(args.model, args.task, dtype)
         else:
             document = measure(args.model, args.task, dtype, runs, args.encoded, args.device, args.candidates)
         if args.check:
-            document["agreement"] = agreement(open_or_random("var-d16" if args.peers else args.model)[0])
+            document["agreement"] = agreement(open_or_random(args.model)[0])
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     for part, spent in document.get("parts", {}).items():
         print(f"{part:20}{1000 * spent:9.1f} ms")
-    for peer in document.get("peers", ()):
-        print(f"{peer['model']}, {peer['steps']} steps: {peer['seconds']:.1f} s, {peer['times_var_d16']} x VAR-d16")
     print(json.dumps(document))
     return 0
 

@@ -23,6 +23,7 @@ from .scaling import rows
 from .tokens import Cache
 from .training import Deadline, Machine
 
+_LEAST = 4  # pictures that have a covariance by halves
 # name of the row -> member, and whether it holds pixels by evidence; None: OpenCV's inpainting, to compare with
 METHODS: dict[str, tuple[str | None, bool]] = {
     "var": ("var", False), "var, evidence": ("var", True), "next": ("next", False), "five": ("five", False),
@@ -66,6 +67,8 @@ def edit(
     """Rows in out/csv/editing.csv, of the same pictures, masks and seeds for all: Frechet and kernel distances of
     completed pictures to all true ones, mean distance of each to its own true one, and the seam (1 is right). True once
     all is there."""
+    if count < _LEAST:
+        raise ValueError(f"{count} pictures say nothing: edit at least {_LEAST}")
     path, side, judging = out / "csv" / "editing.csv", cache.resolution, None
     for family in families:
         for method, (name, evidence) in METHODS.items():

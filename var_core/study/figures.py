@@ -37,6 +37,21 @@ def _save(figure: Any, out: Path, name: str) -> None:
     _plots().close(figure)
 
 
+def _sizes(axes: Any, n: np.ndarray) -> None:
+    """The measured sizes as ticks of a logarithmic axis."""
+    axes.set(xscale="log", xlabel="N, weights of block matrices and head")
+    axes.set_xticks(n, [f"{value / 1e6:.2g} M" for value in n])
+    axes.minorticks_off()
+
+
+def _round_ticks(axis: Any, low: float, high: float) -> None:
+    """1, 2, 5, 10 ... on a logarithmic axis, in plain numbers."""
+    steps = [digit * 10.0**power for power in range(-6, 7) for digit in (1, 2, 3, 5, 7)]
+    ticks = [step for step in steps if low / 1.5 <= step <= high * 1.5]
+    axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_ticks([], minor=True)
+
+
 def size_figure(points: Points, laws: dict[str, SizeLaw], out: Path) -> None:
     """Losses against N with the law and the raw line; beside it what is left above the limit."""
     figure, (left, right) = _plots().subplots(1, 2, figsize=(9, 3.6))
@@ -49,9 +64,14 @@ def size_figure(points: Points, laws: dict[str, SizeLaw], out: Path) -> None:
         left.plot(fine, law.power.at(fine), color=colour, label="law with a limit")
         left.plot(fine, law.raw.at(fine), color=colour, ls=":", label="line on raw losses")
         right.plot(n, values - law.power.limit, "o", color=colour)
-        right.plot(fine, law.reducible.at(fine), color=colour, label=f"exponent {law.reducible.exponent:.2f}")
-    left.set(xscale="log", xlabel="N, weights of block matrices and head", ylabel="validation loss, nats a token")
-    right.set(xscale="log", yscale="log", xlabel="N", ylabel="loss above the fitted limit")
+        said = f"{name.replace('_', ' ')}, exponent {law.reducible.exponent:.2f}"
+        right.plot(fine, law.reducible.at(fine), color=colour, label=said)
+    left.set(ylabel="validation loss, nats a token")
+    right.set(yscale="log", ylabel="loss above the fitted limit")
+    above = points.values["L_all"][where] - laws["L_all"].power.limit
+    _round_ticks(right.yaxis, float(above.min()), float(above.max()))
+    for axes in (left, right):
+        _sizes(axes, n)
     left.legend(fontsize=8)
     right.legend(fontsize=8)
     _save(figure, out, "size")
@@ -76,7 +96,8 @@ def compute_figure(points: Points, law: ComputeLaw, out: Path) -> None:
         right.plot(np.exp(x), y, "o", ms=4, color=colour, label=f"{name} FLOP")
         right.plot(np.exp(across), np.polyval(np.polyfit(x, y, 2), across), color=colour, lw=1)
         right.plot(found.n, found.loss, "v" if found.inside else "x", color=colour, ms=8)
-    right.set(xscale="log", xlabel="N", ylabel="validation loss, nats a token")
+    _sizes(right, np.unique(points.n))
+    right.set(ylabel="validation loss, nats a token")
     right.legend(fontsize=8)
     _save(figure, out, "compute")
 
@@ -104,7 +125,8 @@ def peers_figure(csv: Path, out: Path) -> None:
         axes.errorbar(x, y, [[low], [high]], fmt="o", color=colour)
         axes.annotate(TITLES[row["name"]], (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8, color=colour)
     axes.set(xscale="log", xlabel="seconds a picture, batch 1", ylabel="Frechet distance (lower is better)")
-    axes.margins(x=0.25)
+    axes.margins(x=0.3)
+    _round_ticks(axes.xaxis, min(seconds.values()), max(seconds.values()))
     _save(figure, out, "peers")
 
 

@@ -18,11 +18,10 @@ Values = dict[str, object]
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Plainly, with so many digits that count; a dash for what is none."""
+    """Plainly, with so many digits that count, thousands whole; a dash for what is none."""
     if not math.isfinite(value):
         return "-"
-    text = f"{value:.{digits}g}"
-    return f"{value:,.0f}" if "e" in text and 1 <= abs(value) < 1e7 else text
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e7 else f"{value:.{digits}g}"
 
 
 def table(head: list[str], lines: list[list[str]]) -> str:

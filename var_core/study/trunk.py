@@ -121,6 +121,14 @@ def pick(logits: Tensor, seeds: list[int], number: int) -> Tensor:
     return (filter_logits(logits, 0, TOP_P).softmax(-1) / noise).argmax(-1)
 
 
+def foretold(logits: Tensor, content: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+    """logits (b, l, v), true tokens (b, l) -> nats (b, l), and whether the best token is the true one (b, l), which is
+    not looked up in training."""
+    nats = F.cross_entropy(logits.flatten(0, 1), content.flatten(), reduction="none").view(content.shape)
+    right = torch.zeros_like(content, dtype=torch.bool) if training else logits.argmax(-1) == content
+    return nats, right
+
+
 @dataclass(frozen=True)
 class Cost:
     """FLOP of the matrix products of one picture's forward pass. `inputs`: those whose input needs no gradient."""

@@ -7,12 +7,11 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...model.transformer import Conditioning, TransformerConfig
 from ..tokens import Batch, Words, canvas_of
-from ..trunk import Cost, begin, cost, guided, mutual, pick, through, twice
+from ..trunk import Cost, begin, cost, foretold, guided, mutual, pick, through, twice
 from .held import Held
 
 
@@ -70,9 +69,9 @@ class Masked(nn.Module):
         ranks = rng.random((b, total)).argsort(1).argsort(1)
         hidden = torch.from_numpy(ranks < count[:, None]).to(batch.content.device)
         logits = self._logits(words, batch.content, hidden, self.trunk.condition(batch.labels))
-        nats = F.cross_entropy(logits.transpose(1, 2), batch.content, reduction="none")
+        nats, right = foretold(logits, batch.content, self.training)
         weight = hidden * (total / hidden.sum(1, keepdim=True))
-        return nats * weight, (logits.detach().argmax(-1) == batch.content) & hidden
+        return nats * weight, right & hidden
 
     @torch.inference_mode()
     def draw(self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...model.transformer import TransformerConfig
 from ..tokens import Batch, Words
-from ..trunk import Cost, begin, causal, cost, guided, pick, through, twice
+from ..trunk import Cost, begin, causal, cost, foretold, guided, pick, through, twice
 from .held import Held
 
 
@@ -41,8 +41,7 @@ class NextToken(nn.Module):
         x = trunk.embed(inputs, conditioning, 0, len(scales) - 1)
         x = x + F.pad(self.before(codes).float(), (0, 0, 1, 0))
         logits = trunk.logits(through(trunk, x, conditioning), conditioning)
-        nats = F.cross_entropy(logits.transpose(1, 2), batch.content, reduction="none")
-        return nats, logits.detach().argmax(-1) == batch.content
+        return foretold(logits, batch.content, self.training)
 
     @torch.inference_mode()
     def draw(self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None) -> Tensor:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...model.transformer import TransformerConfig
 from ..tokens import Batch, Words, canvas_of
-from ..trunk import Cost, begin, causal, cost, guided, pick, through, twice
+from ..trunk import Cost, begin, causal, cost, foretold, guided, pick, through, twice
 from .held import Held
 
 
@@ -31,8 +30,7 @@ class Raster(nn.Module):
         conditioning = self.trunk.condition(batch.labels)
         x = self.trunk.embed(words.flat[batch.content[:, :-1]], conditioning, 0, 0)
         logits = self.trunk.logits(through(self.trunk, x, conditioning), conditioning)
-        nats = F.cross_entropy(logits.transpose(1, 2), batch.content, reduction="none")
-        return nats, logits.detach().argmax(-1) == batch.content
+        return foretold(logits, batch.content, self.training)
 
     @torch.inference_mode()
     def draw(self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None) -> Tensor:

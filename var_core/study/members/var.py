@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...model.scales import Scales
@@ -13,7 +12,7 @@ from ...model.transformer import TransformerConfig
 from ...sampling.known import Known
 from ...sampling.sampler import SampleOptions, sample
 from ..tokens import Batch, Words
-from ..trunk import TOP_P, Cost, begin, cost, scalewise
+from ..trunk import TOP_P, Cost, begin, cost, foretold, scalewise
 from .held import Held
 
 
@@ -40,8 +39,7 @@ class Var(nn.Module):
         with torch.no_grad(), torch.autocast(batch.labels.device.type, enabled=False):
             inputs = tokenizer.teacher_inputs(tokens)
         logits = self.trunk(batch.labels, inputs)
-        nats = F.cross_entropy(logits.transpose(1, 2), batch.content, reduction="none")
-        return nats, logits.detach().argmax(-1) == batch.content
+        return foretold(logits, batch.content, self.training)
 
     def draw(self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None) -> Tensor:
         """labels (b,) -> canvases (b, c, h, w)."""
