@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from shapes import folder
 from study_small import KINDS, model_at
 
 from var_core.model.registry import open_model
 from var_core.pictures.data import to_model
+from var_core.study.__main__ import main
 from var_core.study.tokens import Cache, canvas_of, doubling, gather, kmeans, make_tokens, open_tokens
 
 
@@ -76,3 +80,18 @@ def test_scales_double_or_are_refused() -> None:
     assert doubling(16) == (1, 2, 4, 8, 16)
     with pytest.raises(ValueError, match="do not end at a side of 12"):
         doubling(12)
+
+
+def test_from_the_command_line_to_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, file = folder(tmp_path / "data", KINDS, 24), model_at(tmp_path / "m.safetensors")
+    out = ["--out", str(tmp_path / "study")]
+    assert main(["tokens", "--tokenizer", str(file), "--data", str(data), *out]) == 0
+    assert main(["peers", "train", "five", "--depth", "1", "--flop", "1e7", "--rate", "1e-3", *out]) == 0
+    assert main(["peers", "sample", "five", "--guidance", "1", "--count", "3", *out]) == 0
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert said[0]["whole"] and said[1]["whole"]
+    assert Image.open(said[2]["pictures"][0]).size == (3 * 34, 34)
+    with (tmp_path / "study" / "csv" / "members.csv").open() as file_:
+        assert next(csv.DictReader(file_))["depth"] == "1"
+    assert main(["tokens", "--tokenizer", str(file), "--data", str(data), "--crops", "3", *out]) == 1
+    assert "another tokenizer, other pictures or crops" in capsys.readouterr().err

@@ -36,7 +36,8 @@ def _draw(out: Path) -> None:
     who = {row["who"]: row for row in rows(out / "scales.csv")}
     if {"var", "next"} <= who.keys():
         sides = [key.removeprefix("nats ") for key in who["var"] if key.startswith("nats ")]
-        scales_figure(sides, *([float(who[name][f"nats {side}"]) for side in sides] for name in ("var", "next")), out)
+        var, following = ([float(who[name][f"nats {side}"]) for side in sides] for name in ("var", "next"))
+        scales_figure(sides, var, following, out)
     if rows(out / "table.csv") and rows(out / "speed.csv"):
         peers_figure(out, out)
     if rows(out / "editing.csv"):

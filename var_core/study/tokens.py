@@ -40,8 +40,8 @@ class Words:
     deviation: Tensor
 
     def to(self, device: torch.device) -> Words:
-        moved = (part.to(device) for part in (self.ten, self.five, self.flat, self.mean, self.deviation))
-        return Words(*moved)
+        tensors = (part.to(device) for part in (self.flat, self.mean, self.deviation))
+        return Words(self.ten.to(device), self.five.to(device), *tensors)
 
 
 @dataclass(frozen=True)
@@ -275,11 +275,11 @@ def open_tokens(out: Path) -> Cache:
     ten.load_state_dict(saved["weights"])
     ten.eval().requires_grad_(False)
     words = Words(ten, rescaled(ten, doubling(ten.scales.finest)), saved["flat"], saved["mean"], saved["deviation"])
-    splits = [
+    train, val = (
         Data(data[split], {kind: np.load(out / f"{split}-{kind}.npy", mmap_mode="r") for kind in KINDS})
         for split in ("train", "val")
-    ]
-    return Cache(words, *splits, tuple(about["classes"]))
+    )
+    return Cache(words, train, val, tuple(about["classes"]))
 
 
 def canvas_of(words: Words, kind: str, content: Tensor) -> Tensor:

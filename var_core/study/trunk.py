@@ -52,9 +52,15 @@ class Attention:
 
 def scalewise(scales: Scales) -> Attention:
     """Every token sees its own and earlier scales."""
-    whole = ScalewiseAttention(scales)
-    later = [(stop - start) * stop for start, stop in scales.spans if stop > whole.first]
-    return Attention(whole, whole.first**2 + sum(later))
+    pieces = ScalewiseAttention(scales)
+    later = [(stop - start) * stop for start, stop in scales.spans if stop > pieces.first]
+
+    def whole(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        if pieces.bias.device != q.device:
+            pieces.bias = pieces.bias.to(q.device)
+        return pieces(q, k, v, scale=scale)
+
+    return Attention(whole, pieces.first**2 + sum(later))
 
 
 def mutual(length: int) -> Attention:
