@@ -46,6 +46,14 @@ def model_file(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tokens(tmp_path_factory: pytest.TempPathFactory):
+    """A study's cache of tokens, of pictures drawn by code."""
+    from study_small import tokens_at
+
+    return tokens_at(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="session")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The page on a model with random weights, slow enough to be stopped."""
     model = build_model()

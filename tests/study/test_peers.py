@@ -22,15 +22,15 @@ SMALL = {"depth": 1, "flop": 1e8, "rate": 3e-3, "batch": 4}
 
 
 @pytest.fixture(scope="module")
-def study(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(tokens: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All peers trained, and measured at one guidance."""
     out = tmp_path_factory.mktemp("peers")
-    assert peers.train_peers(cache, out, NAMES, CPU, Deadline(None), **SMALL)
+    assert peers.train_peers(tokens, out, NAMES, CPU, Deadline(None), **SMALL)
     return out
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, cache: Cache) -> list[str]:
+def data(tmp_path_factory: pytest.TempPathFactory, tokens: Cache) -> list[str]:
     (place,) = tmp_path_factory.getbasetemp().glob("study0/data")
     return [str(place)]
 
@@ -62,11 +62,11 @@ def test_all_are_trained_at_equal_flop_on_one_trunk(study: Path) -> None:
     assert set(who) == {"var", "next"} and "nats 4" in who["var"]
 
 
-def test_a_cut_peer_equals_an_uncut_one(cache: Cache, study: Path, tmp_path: Path) -> None:
+def test_a_cut_peer_equals_an_uncut_one(tokens: Cache, study: Path, tmp_path: Path) -> None:
     for name in ("masked", "flow"):
         for _ in range(2):
-            assert not peers.train_peers(cache, tmp_path, [name], CPU, Short(), **SMALL)
-        assert peers.train_peers(cache, tmp_path, [name], CPU, Deadline(None), **SMALL)
+            assert not peers.train_peers(tokens, tmp_path, [name], CPU, Short(), **SMALL)
+        assert peers.train_peers(tokens, tmp_path, [name], CPU, Deadline(None), **SMALL)
         one, two = (load_state(place / "peers" / name / "state.pt") or {} for place in (study, tmp_path))
         assert all(torch.equal(value, two["average"][key]) for key, value in one["average"].items())
 
@@ -80,57 +80,57 @@ class Short(Deadline):
         return 1e-4
 
 
-def test_measured_drawn_and_edited(cache: Cache, study: Path, data: list[str], tmp_path: Path) -> None:
+def test_measured_drawn_and_edited(tokens: Cache, study: Path, data: list[str], tmp_path: Path) -> None:
     some = (0.0, 1.0)
-    assert peers.measure(cache, study, data, NAMES, CPU, Deadline(None), some, swept=4)
+    assert peers.measure(tokens, study, data, NAMES, CPU, Deadline(None), some, swept=4)
     csv = study / "csv"
     before = (csv / "table.csv").read_text()
-    assert peers.measure(cache, study, data, NAMES, CPU, Deadline(0.0), some, swept=4), "nothing is done twice"
+    assert peers.measure(tokens, study, data, NAMES, CPU, Deadline(0.0), some, swept=4), "nothing is done twice"
     assert (csv / "table.csv").read_text() == before
     tried = rows(csv / "guidance.csv")
     for row in rows(csv / "table.csv"):
         own = {float(r["guidance"]): float(r["frechet"]) for r in tried if r["name"] == row["name"]}
         assert float(row["guidance"]) == min(own, key=lambda guidance: own[guidance])
-        assert int(row["samples"]) == len(cache.val) and 0 <= float(row["accuracy"]) <= 1
+        assert int(row["samples"]) == len(tokens.val) and 0 <= float(row["accuracy"]) <= 1
     floors = {row["alphabet"]: float(row["frechet"]) for row in rows(csv / "alphabets.csv")}
     assert set(floors) == {"ten", "five", "flat", "features"}
 
-    peers.speed(cache, study, NAMES, CPU, runs=2)
+    peers.speed(tokens, study, NAMES, CPU, runs=2)
     times = rows(csv / "speed.csv")
     assert [row["name"] for row in times] == NAMES
     assert all(0 < float(row["least"]) <= float(row["seconds"]) <= float(row["most"]) for row in times)
 
-    page = peers.sheet(cache, study, NAMES, dict.fromkeys(NAMES, 0.0), CPU.device, count=3)
+    page = peers.sheet(tokens, study, NAMES, dict.fromkeys(NAMES, 0.0), CPU.device, count=3)
     assert page.size == (150 + 3 * 34, len(NAMES) * 34)
-    file = peers.sample(cache, study, "five", None, 5, CPU.device)
+    file = peers.sample(tokens, study, "five", None, 5, CPU.device)
     assert file.name == "five.png" and Image.open(file).size == (5 * 34, 34)
 
-    assert not editing.edit(cache, study, data, CPU, Deadline(0.0), 4, ("box",))
-    assert editing.edit(cache, study, data, CPU, Deadline(None), 4, ("box",))
+    assert not editing.edit(tokens, study, data, CPU, Deadline(0.0), 4, ("box",))
+    assert editing.edit(tokens, study, data, CPU, Deadline(None), 4, ("box",))
     edits = rows(csv / "editing.csv")
     assert [(r["family"], r["method"]) for r in edits] == [("box", method) for method in editing.METHODS]
     assert all(float(row["own"]) > 0 for row in edits)
 
 
 @pytest.mark.parametrize("name", ["var", "next", "five", "masked"])
-def test_an_edit_changes_the_hole_alone(name: str, cache: Cache, study: Path) -> None:
-    member, rng = peers.open_member(study, name, cache), np.random.default_rng(0)
+def test_an_edit_changes_the_hole_alone(name: str, tokens: Cache, study: Path) -> None:
+    member, rng = peers.open_member(study, name, tokens), np.random.default_rng(0)
     picture = rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
     hole = np.zeros((32, 32), bool)
     hole[8:24, 8:24] = True
-    made = editing.complete(member, cache, picture, hole, name == "var", 3, CPU.device)
+    made = editing.complete(member, tokens, picture, hole, name == "var", 3, CPU.device)
     assert np.array_equal(made[~hole], picture[~hole]) and not np.array_equal(made[hole], picture[hole])
     other = np.where(hole[..., None], 255 - picture, picture).astype(np.uint8)
-    again = editing.complete(member, cache, other, hole, name == "var", 3, CPU.device)
+    again = editing.complete(member, tokens, other, hole, name == "var", 3, CPU.device)
     assert np.array_equal(made, again), "what the hole hides does not shine through"
 
 
-def test_what_is_not_there_is_said(cache: Cache, study: Path, data: list[str], tmp_path: Path) -> None:
+def test_what_is_not_there_is_said(tokens: Cache, study: Path, data: list[str], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="var is not trained yet: run"):
-        peers.open_member(tmp_path, "var", cache)
+        peers.open_member(tmp_path, "var", tokens)
     with pytest.raises(ValueError, match="no rates were tried at depth"):
-        peers.train_peers(cache, tmp_path, ["var"], CPU, Deadline(None), depth=1, flop=1e7, grid=Grid(depths=(1, 2)))
+        peers.train_peers(tokens, tmp_path, ["var"], CPU, Deadline(None), depth=1, flop=1e7, grid=Grid(depths=(1, 2)))
     with pytest.raises(ValueError, match="no guidance was tried for var"):
         peers.best_guidance(tmp_path, "var")
     with pytest.raises(ValueError, match="3 pictures say nothing: edit at least 4"):
-        editing.edit(cache, tmp_path, data, CPU, Deadline(None), 3)
+        editing.edit(tokens, tmp_path, data, CPU, Deadline(None), 3)

@@ -18,11 +18,11 @@ CPU = Machine(torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
-def done(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_scaling(cache, tmp_path_factory.mktemp("scaling"))
+def done(tokens: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_scaling(tokens, tmp_path_factory.mktemp("scaling"))
 
 
-def test_every_size_has_every_point(cache: Cache, done: Path) -> None:
+def test_every_size_has_every_point(tokens: Cache, done: Path) -> None:
     found = rows(done / "csv" / "scaling.csv")
     names = {budget_name(flop) for flop in GRID.budgets} | {EQUAL}
     wanted = {(str(d), name, weights) for d in GRID.depths for name in names for weights in ("ema", "raw")}
@@ -45,10 +45,10 @@ def test_pictures_make_up_the_points(done: Path) -> None:
         assert np.mean(values) == pytest.approx(float(points_of[row["depth"], row["at"]][row["figure"]]), rel=1e-3)
 
 
-def test_a_cut_grid_equals_an_uncut_one(cache: Cache, done: Path, tmp_path: Path) -> None:
+def test_a_cut_grid_equals_an_uncut_one(tokens: Cache, done: Path, tmp_path: Path) -> None:
     for begun in (2, 4, 7):  # in a rate's run, in a level run, in a fall
-        assert not scaling(cache, tmp_path, CPU, Soon(begun), grid=GRID)
-    assert scaling(cache, tmp_path, CPU, Deadline(None), grid=GRID)
+        assert not scaling(tokens, tmp_path, CPU, Soon(begun), grid=GRID)
+    assert scaling(tokens, tmp_path, CPU, Deadline(None), grid=GRID)
     for name in ("rates", "scaling", "pictures", "scales"):
         assert (tmp_path / "csv" / f"{name}.csv").read_text() == (done / "csv" / f"{name}.csv").read_text(), name
 
@@ -66,16 +66,16 @@ class Soon(Deadline):
         return 1e3 if self.count > 0 else 1e-4
 
 
-def test_a_point_is_the_end_of_a_run_of_its_own(cache: Cache, done: Path, tmp_path: Path) -> None:
+def test_a_point_is_the_end_of_a_run_of_its_own(tokens: Cache, done: Path, tmp_path: Path) -> None:
     depth, name = GRID.depths[0], budget_name(GRID.budgets[1])
-    stops = points(GRID, depth, cache)
+    stops = points(GRID, depth, tokens)
     rate = choose_rates(rows(done / "csv" / "rates.csv"), GRID)[depth]
     warmup = max(1, min(stops.values()) // 10)
     run, there = train(
-        build("var", depth, cache), cache, Choices(rate=rate, batch=GRID.batch), tmp_path, CPU, Deadline(None),
+        build("var", depth, tokens), tokens, Choices(rate=rate, batch=GRID.batch), tmp_path, CPU, Deadline(None),
         course=(warmup, cool_from(stops[name]), stops[name]), until=stops[name],
     )  # fmt: skip
-    found = summary(foretell(run.averaged, cache, cache.val, CPU.device), slice(*cache.words.ten.scales.spans[-1]))
+    found = summary(foretell(run.averaged, tokens, tokens.val, CPU.device), slice(*tokens.words.ten.scales.spans[-1]))
     told = rows(done / "csv" / "scaling.csv")
     row = next(r for r in told if (r["depth"], r["at"], r["weights"]) == (str(depth), name, "ema"))
     assert there and found["L_all"] == pytest.approx(float(row["L_all"]), rel=1e-4)

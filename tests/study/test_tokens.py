@@ -23,28 +23,28 @@ def test_validation_tokens_are_those_of_centre_squares(tmp_path: Path) -> None:
     data = folder(tmp_path / "data", KINDS, 24)
     file = model_at(tmp_path / "m.safetensors")
     assert make_tokens(file, [str(data)], tmp_path / "t", crops=2)
-    cache, tokenizer = open_tokens(tmp_path / "t"), open_model(str(file)).tokenizer
+    made, tokenizer = open_tokens(tmp_path / "t"), open_model(str(file)).tokenizer
     val = gather([str(data)], "val", 32)
     square = np.ascontiguousarray(val.centre(1, 32).transpose(2, 0, 1)[None])
     with torch.no_grad():
-        tokens = torch.cat(tokenizer.encode(to_model(square, torch.device("cpu"))), 1)
-    some = cache.val.batch("ten", np.array([1]), np.array([0]), torch.device("cpu"))
-    assert torch.equal(some.content, tokens) and int(some.labels[0]) == val.labels[1]
-    assert len(np.unique(cache.train.content["ten"])) > 8, "one token says nothing"
-    assert not np.array_equal(cache.train.content["ten"][:, 0], cache.train.content["ten"][:, 1])
+        true = torch.cat(tokenizer.encode(to_model(square, torch.device("cpu"))), 1)
+    some = made.val.batch("ten", np.array([1]), np.array([0]), torch.device("cpu"))
+    assert torch.equal(some.content, true) and int(some.labels[0]) == val.labels[1]
+    assert len(np.unique(made.train.content["ten"])) > 8, "one token says nothing"
+    assert not np.array_equal(made.train.content["ten"][:, 0], made.train.content["ten"][:, 1])
 
 
-def test_the_alphabets_describe_the_same_features(cache: Cache) -> None:
+def test_the_alphabets_describe_the_same_features(tokens: Cache) -> None:
     def some(kind: str) -> torch.Tensor:
-        content = cache.val.batch(kind, np.arange(4), np.zeros(4, int), torch.device("cpu")).content
-        return canvas_of(cache.words, kind, content)
+        content = tokens.val.batch(kind, np.arange(4), np.zeros(4, int), torch.device("cpu")).content
+        return canvas_of(tokens.words, kind, content)
 
     true = some("features")
-    assert cache.words.five.scales.sides == (1, 2, 4)
+    assert tokens.words.five.scales.sides == (1, 2, 4)
     for kind in ("ten", "five"):
-        tokenizer = cache.words.ten if kind == "ten" else cache.words.five
+        tokenizer = tokens.words.ten if kind == "ten" else tokens.words.five
         assert torch.allclose(some(kind), tokenizer.quantize(true)[1][-1], atol=0.2), kind
-    near = torch.cdist(true.flatten(2).transpose(1, 2), cache.words.flat[None]).min(-1).values
+    near = torch.cdist(true.flatten(2).transpose(1, 2), tokens.words.flat[None]).min(-1).values
     assert torch.allclose((some("flat") - true).norm(dim=1).flatten(1), near, atol=1e-2)
 
 
