@@ -7,6 +7,7 @@ k the number of a scale, from 0.
 from .editing.geometry import outpaint_amounts
 from .editing.plan import Plan
 from .engine import Engine
+from .files.animation import ANIMATION, Animation, save_animation
 from .files.images import Upload, open_image, open_mask, save_png
 from .files.recipe import settings_of_file
 from .files.saving import SAVING, Saving
@@ -16,6 +17,7 @@ from .settings import TASKS, WITH_MASK, Setting, find_class, readable
 
 __all__ = [
     "ANCHORS",
+    "ANIMATION",
     "CHANCE",
     "EDIT",
     "MODELS",
@@ -23,6 +25,7 @@ __all__ = [
     "SETTINGS",
     "TASKS",
     "WITH_MASK",
+    "Animation",
     "Chance",
     "Edit",
     "Engine",
@@ -39,6 +42,7 @@ __all__ = [
     "open_mask",
     "outpaint_amounts",
     "readable",
+    "save_animation",
     "save_png",
     "settings_of_file",
 ]

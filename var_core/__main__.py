@@ -1,4 +1,4 @@
-"""python -m var_core generate | inpaint | edit | outpaint | vary | replay | models
+"""python -m var_core generate | inpaint | edit | outpaint | vary | replay | animate | models
 
 Where a command takes a picture, a folder of pictures will do: --mask is then one mask or a folder of masks with the
 same names, and --out a folder; pictures whose result is there already are left out, so an interrupted command goes on.
@@ -21,7 +21,8 @@ from tqdm import tqdm
 from .editing.geometry import outpaint_amounts
 from .editing.preview import strip
 from .engine import Engine
-from .files import folders, recipe
+from .files import animation, folders, recipe
+from .files.animation import ANIMATION, Animation, save_animation
 from .files.images import open_image, open_mask, save_png
 from .files.saving import SAVING, SUFFIXES, Saving, format_of
 from .model.checkpoints import load_model, save_model
@@ -77,6 +78,9 @@ def _add_task(parser: argparse.ArgumentParser, task: Task) -> None:
             _add_setting(parser, each)
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU if there is one)")
     parser.add_argument("--strip", type=Path, help="also write the pictures of all scales, side by side, to this file")
+    parser.add_argument(
+        "--animation", type=Path, help="also write the run, coarse to fine, to this .webp, .gif or .mp4"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     if task == "generate":
@@ -103,6 +107,13 @@ def build_parser() -> argparse.ArgumentParser:
     again.add_argument("--out", type=Path, default=Path("replay.png"))
     again.add_argument("--device")
     again.add_argument("--quiet", action="store_true")
+    moving = commands.add_parser("animate", help="a saved picture's run, coarse to fine, as .webp, .gif or .mp4")
+    moving.add_argument("image", type=Path, help="PNG written by this editor")
+    moving.add_argument("out", type=Path)
+    for name in ("view", "side", "seconds"):
+        _add_setting(moving, ANIMATION[name])
+    moving.add_argument("--model", default=None, help="default: the model that the recipe names")
+    moving.add_argument("--device")
     models = commands.add_parser("models", help="list, download, convert and verify models")
     actions = models.add_subparsers(dest="action")
     actions.add_parser("list", help="all registered models").add_argument("--json", action="store_true")
@@ -166,6 +177,11 @@ def _work(engine: Engine, args: argparse.Namespace) -> dict[str, Any]:
         path = args.out if many == 1 else args.out.with_stem(f"{args.out.stem}-{i + 1}")
         engine.save(result, path, i, saving, getattr(args, "image", None))
         files.append(str(path))
+        if args.animation is not None:
+            path = args.animation if many == 1 else args.animation.with_stem(f"{args.animation.stem}-{i + 1}")
+            moving = Animation(format=animation.format_of(path))
+            save_animation([*engine.scenes(result, i, moving.side)], path, moving)
+            files.append(str(path))
     if args.strip is not None:
         save_png(strip(result.previews), args.strip)
         files.append(str(args.strip))
@@ -183,12 +199,14 @@ def _jobs(args: argparse.Namespace) -> list[argparse.Namespace]:
             raise ValueError(f"{args.out} is no name for {args.format.upper()}: leave --format out, the name says it")
         if args.strip is not None and args.strip.suffix.lower() != ".png":
             raise ValueError(f"{args.strip} is no name for the scales: they are written as PNG, so end it in .png")
-        for path in (args.out, args.strip):
+        if args.animation is not None:
+            animation.format_of(args.animation)
+        for path in (args.out, args.strip, args.animation):
             if path is not None and path.resolve() in [p.resolve() for p in (image, getattr(args, "mask", None)) if p]:
                 raise ValueError(f"{path} is what was given to work on: choose another name for the result")
         return [args]
-    if args.strip is not None:
-        raise ValueError("--strip writes the scales of one picture: give one picture instead of a folder")
+    if args.strip is not None or args.animation is not None:
+        raise ValueError("--strip and --animation are of one picture: give one picture instead of a folder")
     out = args.out.with_suffix("") if args.out.suffix.lower() in SUFFIXES else args.out
     suffix = next(name for name, kind in SUFFIXES.items() if kind == (args.format or "png"))
     if out.resolve() == image.resolve():
@@ -253,6 +271,14 @@ def _say(text: str, stream: Any = None) -> None:
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
 
 
+def _animate(args: argparse.Namespace) -> None:
+    moving = Animation(format=animation.format_of(args.out), **_given(args, ANIMATION))
+    engine = _engine(args.model or recipe.read(args.image).model, args.device)
+    scenes = engine.scenes(args.image, 0, moving.side, moving.view == "window")
+    save_animation([*scenes], args.out, moving)
+    _say(str(args.out))
+
+
 def _models(args: argparse.Namespace) -> None:
     if args.action == "download":
         for path in download(args.name):
@@ -288,6 +314,9 @@ def main(arguments: list[str] | None = None) -> int:
             name = args.model or recipe.read(args.image).model
             save_png(_engine(name, args.device).replay(args.image), args.out)
             _say(str(args.out))
+            return 0
+        if args.command == "animate":
+            _animate(args)
             return 0
         return _draw(args)
     except (ValueError, OSError) as error:

@@ -17,10 +17,11 @@ from torch import Tensor
 from .editing.painting import Painting
 from .editing.plan import Plan, plan_edit
 from .editing.preview import LinearDecoder, preview, small
+from .editing.scenes import Stage, before, told
 from .editing.start import Beginnings, Continued, Start
 from .editing.story import Story
 from .files import recipe
-from .files.images import to_pictures
+from .files.images import open_image, to_pictures
 from .files.saving import Saving, save_result
 from .model.checkpoints import Model
 from .model.memory import keep_freed_memory
@@ -307,6 +308,18 @@ class Engine:
         return torch.cat(made)
 
     @torch.inference_mode()
+    def _growing(self, done: Pass) -> Iterator[Image.Image]:
+        """One candidate's patch of one window after each scale, from its tokens (or mixed codes)."""
+        canvas = self.tokenizer.empty_canvas(1)
+        for k, part in enumerate(done.codes or done.tokens):
+            with self._lock:
+                codes = part.to(self.device)
+                canvas = canvas + self.tokenizer.enlarge(codes if done.codes else self.tokenizer.codebook(codes), k)
+                quick = self.linear if self.linear.always else None
+                pixels = preview(self.tokenizer, canvas, k, quick, finest=self.sides[-1])
+            yield to_pictures(pixels)[0]
+
+    @torch.inference_mode()
     def redraw(self, done: Pass) -> Tensor:
         """One candidate's tokens (or mixed codes) of every scale -> (1, 3, H, W) in [-1, 1]."""
         parts = done.codes or [self.tokenizer.codebook(part.to(self.device)) for part in done.tokens]
@@ -327,11 +340,7 @@ class Engine:
 
     def replay(self, path: str | Path) -> Image.Image:
         """The picture of a saved PNG again, from its tokens, without sampling. ValueError if it has no recipe."""
-        again = recipe.read(path)
-        if again.model != self.name:
-            raise ValueError(f"this picture was made with {again.model}, but {self.name} is loaded: load that model")
-        for done in again.passes:
-            self._check_pass(done)
+        again = self._read(path)
         match = again.settings.get("color_match") is not False
         painting = Painting.of_passes(again.picture, again.passes, match)
         for number, done in enumerate(again.passes):
@@ -339,6 +348,34 @@ class Engine:
                 patches = to_pictures(self.redraw(done))
             painting.add(number, done.box, done.alpha, patches)
         return painting.whole(0)
+
+    def scenes(
+        self, source: Result | str | Path, index: int = 0, side: int = 640, window: bool = False
+    ) -> Iterator[Image.Image]:
+        """A run told again from its tokens, for `files.animation`: the picture before it (where there was one, and
+        `source` is a result), after each scale, and at the end; RGB, all of one size, long side `side` (pictures
+        smaller than that are only enlarged if `window`, or if all of them is new). `source`: a result, of which
+        `index` is the candidate, or a PNG that carries its recipe. `window`: only what lies around the change.
+        ValueError where another model made it."""
+        if isinstance(source, Result):
+            self._check_base(source, index)
+            passes = [part.of(index) for part in source.passes]
+            match, was = source.edit.color_match, before(source)
+            stage = Stage.of(source.picture, source.image(index), passes, match, side, window, was)
+        else:
+            again = self._read(source)
+            passes, match = again.passes, again.settings.get("color_match") is not False
+            stage = Stage.of(again.picture, open_image(source).image, passes, match, side, window)
+        return told(stage, [self._growing(done) for done in passes])
+
+    def _read(self, path: str | Path) -> recipe.Recipe:
+        """A recipe that this model can follow. ValueError for any other."""
+        again = recipe.read(path)
+        if again.model != self.name:
+            raise ValueError(f"this picture was made with {again.model}, but {self.name} is loaded: load that model")
+        for done in again.passes:
+            self._check_pass(done)
+        return again
 
     def _check_pass(self, done: Pass) -> None:
         """ValueError unless tokens and codes of a file are this model's."""

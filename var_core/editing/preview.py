@@ -72,12 +72,15 @@ class LinearDecoder:
 
 
 @torch.inference_mode()
-def preview(tokenizer: Tokenizer, canvas: Tensor, k: int, linear: LinearDecoder | None = None) -> Tensor:
+def preview(
+    tokenizer: Tokenizer, canvas: Tensor, k: int, linear: LinearDecoder | None = None, finest: int = _FINEST_GRID
+) -> Tensor:
     """(b, c, h, w) canvas after scale k -> (b, 3, side, side) in [-1, 1]: by `linear` once it has learned, for coarse
-    scales and for all of a large decoder; otherwise decoded on a small grid, side = stride * that grid."""
+    scales and for all of a large decoder; otherwise decoded on a grid of the scale's own side, `finest` at most;
+    side = stride * that grid."""
     if linear is not None and linear.ready and (linear.always or tokenizer.scales.sides[k] <= _COARSE):
         return linear(canvas)
-    grid = min(max(tokenizer.scales.sides[k], _SMALLEST_GRID), _FINEST_GRID, canvas.shape[-1])
+    grid = min(max(tokenizer.scales.sides[k], _SMALLEST_GRID), finest, canvas.shape[-1])
     if grid != canvas.shape[-1]:
         canvas = F.interpolate(canvas, size=(grid, grid), mode="area")
     return tokenizer.decode(canvas)

@@ -1,0 +1,195 @@
+"""Runs as moving pictures."""
+
+from __future__ import annotations
+
+import builtins
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import rectangle, scenery
+from imageio_ffmpeg import read_frames
+from PIL import Image
+
+from var_core import ANIMATION, Animation, Chance, Edit, Engine, Result, save_animation
+from var_core.files import animation
+from var_core.files.animation import format_of, frames
+
+SECONDS = 3.0
+
+
+def growing(count: int = 5, size: tuple[int, int] = (120, 90)) -> list[Image.Image]:
+    """A grey square that gets lighter in a picture that stays."""
+    pictures = []
+    for i in range(count):
+        picture = scenery(*size)
+        picture.paste((40 * i,) * 3, (30, 20, 70, 60))
+        pictures.append(picture)
+    return pictures
+
+
+def read(path: Path) -> tuple[list[np.ndarray], float]:
+    """The frames of an animation and how long all of them last, in seconds."""
+    shown, lasting = [], 0.0
+    with Image.open(path) as opened:
+        for i in range(getattr(opened, "n_frames", 1)):
+            opened.seek(i)
+            shown.append(np.asarray(opened.convert("RGB")).astype(int))
+            lasting += opened.info["duration"] / 1000
+    return shown, lasting
+
+
+@pytest.mark.parametrize("kind", ["webp", "gif"])
+def test_an_animation_opens_elsewhere(kind: str, tmp_path: Path) -> None:
+    """From the first picture to the last one, over what lies between; the end is held; it begins again."""
+    pictures = growing()
+    save_animation(pictures, tmp_path / "new" / "a", Animation(format=kind, seconds=SECONDS))
+    shown, lasting = read(tmp_path / "new" / "a")
+    assert shown[0].shape == (90, 120, 3) and len(shown) > 3 * len(pictures) and abs(lasting - SECONDS) < 0.4
+    for mine, first in ((shown[0], pictures[0]), (shown[-1], pictures[-1])):
+        assert np.abs(mine - np.asarray(first)).mean() < 12
+    inside = [frame[25:55, 35:65].mean() for frame in shown]
+    assert all(later > earlier - 3 for earlier, later in pairwise(inside)), "ever lighter"
+    with Image.open(tmp_path / "new" / "a") as opened:
+        assert opened.format == kind.upper() and opened.info["loop"] == 0
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a"]
+
+
+def test_what_stays_stays_in_a_gif(tmp_path: Path) -> None:
+    save_animation(growing(), tmp_path / "a", Animation(format="gif", seconds=SECONDS))
+    shown, _ = read(tmp_path / "a")
+    still = np.ones((90, 120), bool)
+    still[20:60, 30:70] = False
+    assert all((frame[still] == shown[0][still]).all() for frame in shown), "no grain that flickers"
+
+
+def test_a_film(tmp_path: Path) -> None:
+    """Of a size that films do not have: one line and one column less."""
+    save_animation(growing(size=(121, 91)), tmp_path / "a", Animation(format="mp4", seconds=SECONDS))
+    film = read_frames(str(tmp_path / "a"))
+    about = next(film)
+    frames_of = [np.frombuffer(data, np.uint8).reshape(90, 120, 3) for data in film]
+    assert about["size"] == (120, 90) and about["codec"] == "h264" and about["pix_fmt"].startswith("yuv420p")
+    assert abs(about["duration"] - SECONDS) < 0.3 and len(frames_of) > 50
+    assert np.abs(frames_of[-1].astype(int) - np.asarray(growing(size=(121, 91))[-1])[:90, :120]).mean() < 12
+    assert (tmp_path / "a").read_bytes()[4:8] == b"ftyp"
+
+
+def test_without_the_package_one_sentence_names_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = builtins.__import__
+
+    def refuse(name: str, *more: Any) -> Any:
+        if name.startswith("imageio_ffmpeg"):
+            raise ImportError(name)
+        return load(name, *more)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(ValueError, match="install the package imageio-ffmpeg, or save WebP or GIF"):
+        save_animation(growing(), tmp_path / "a", Animation(format="mp4"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_frames_and_their_times() -> None:
+    pictures = growing(11)
+    for seconds in (1.0, 6.0, 30.0):
+        shown, lasting = frames(pictures, seconds)
+        assert len(shown) == len(lasting) and shown[-1] is pictures[-1] and lasting[-1] >= 1000
+        assert all(time >= 20 and time % 10 == 0 for time in lasting)
+        assert [picture for picture in shown if any(picture is one for one in pictures)] == pictures
+        assert abs(sum(lasting) / 1000 - max(seconds, 1.2)) < 0.4
+    assert [len(part) for part in frames(pictures[:1], 3.0)] == [1, 1]
+
+
+def test_what_is_held_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(animation, "_MOST_PIXELS", 20 * 120 * 90)
+    shown, _ = frames(growing(11), 6.0)
+    assert 11 <= len(shown) <= 21
+
+
+def test_a_file_is_no_larger_than_what_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_animation(growing(), tmp_path / "a", Animation(seconds=SECONDS))
+    most = (tmp_path / "a").stat().st_size // 3
+    monkeypatch.setattr(animation, "MOST_BYTES", most)
+    save_animation(growing(), tmp_path / "b", Animation(seconds=SECONDS))
+    assert (tmp_path / "b").stat().st_size <= most
+    with Image.open(tmp_path / "b") as opened:
+        assert 30 < opened.width < 120 and abs(opened.width / opened.height - 4 / 3) < 0.1
+
+
+def test_settings_and_names() -> None:
+    assert Animation() == Animation(**{name: each.default for name, each in ANIMATION.items()})
+    for wrong in ({"format": "avi"}, {"side": 32}, {"side": 5000}, {"seconds": 0}, {"view": "moon"}):
+        with pytest.raises(ValueError, match="must be"):
+            Animation(**wrong)
+    assert [format_of(f"a{end}") for end in (".webp", ".GIF", ".mp4")] == ["webp", "gif", "mp4"]
+    with pytest.raises(ValueError, match=r"end it in .webp, .gif or .mp4"):
+        format_of("a.png")
+
+
+# what is shown
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    return scenery(300, 200)
+
+
+@pytest.fixture(scope="module")
+def result(engine: Engine, photo: Image.Image) -> Result:
+    mask = rectangle(photo.size, (120, 70, 180, 120))
+    return engine.draw(Edit(task="inpaint", image=photo, mask=mask, feather=4), Chance(seed=3, candidates=2))
+
+
+def near(one: Image.Image, two: Image.Image) -> float:
+    return float(np.abs(np.asarray(one).astype(int) - np.asarray(two)).mean())
+
+
+def test_scenes_of_any_candidate(engine: Engine, result: Result, photo: Image.Image) -> None:
+    for index in range(2):
+        scenes = list(engine.scenes(result, index))
+        assert len(scenes) == len(engine.sides) + 2 and {scene.size for scene in scenes} == {photo.size}
+        assert scenes[0].tobytes() == photo.tobytes() and scenes[-1].tobytes() == result.image(index).tobytes()
+        assert near(scenes[-2], scenes[-1]) < 1, "the last scale is the result, but for how it was enlarged"
+        alpha = result.alpha
+        assert alpha is not None
+        still = np.asarray(alpha) == 0
+        for scene in scenes:
+            assert np.array_equal(np.asarray(scene)[still], np.asarray(photo)[still])
+    again = [list(engine.scenes(result, 1))[k].tobytes() for k in (1, 5)]
+    assert again == [list(engine.scenes(result, 1))[k].tobytes() for k in (1, 5)], "the same every time"
+    with pytest.raises(ValueError, match="there is no number 3"):
+        engine.scenes(result, 2)
+
+
+def test_scenes_of_the_window(engine: Engine, result: Result) -> None:
+    scenes = list(engine.scenes(result, 0, 256, window=True))
+    box = result.passes[0].box
+    assert box is not None and scenes[0].size == (256, 256)
+    wanted = result.image(0).crop(box).resize((256, 256), Image.Resampling.LANCZOS)
+    assert near(scenes[-1], wanted) < 1 and near(scenes[-2], wanted) < 3 < near(scenes[1], wanted)
+
+
+def test_scenes_of_a_saved_picture(engine: Engine, result: Result, tmp_path: Path) -> None:
+    engine.save(result, tmp_path / "a.png", 1)
+    told, saved = list(engine.scenes(result, 1))[1:], list(engine.scenes(tmp_path / "a.png"))
+    assert len(saved) == len(told) and max(near(a, b) for a, b in zip(told, saved, strict=True)) < 0.5
+    with pytest.raises(ValueError, match="no recipe"):
+        scenery(30, 30).save(tmp_path / "b.png")
+        engine.scenes(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("task", ["generate", "vary", "outpaint"])
+def test_scenes_of_every_task(engine: Engine, photo: Image.Image, task: Any) -> None:
+    more: dict[str, Any] = {"generate": {}, "vary": {"start_scale": 2}, "outpaint": {"right": 150, "left": 90}}[task]
+    edit = Edit(task=task, image=None if task == "generate" else photo, **more)
+    result = engine.draw(edit, Chance(seed=3))
+    scenes = list(engine.scenes(result, 0, 200))
+    assert max(scenes[0].size) == 200 and len({scene.size for scene in scenes}) == 1
+    assert len(scenes) == len(engine.sides) + (1 if task == "generate" else 2)
+    ratio = result.image(0).width / result.image(0).height
+    assert abs(scenes[0].width / scenes[0].height - ratio) < 0.02
+    if task == "outpaint":
+        assert len(result.passes) > 1, "windows grow side by side"
+        assert (np.asarray(scenes[0])[:, :20] == 128).all()
