@@ -2,8 +2,8 @@
 
 Each yields (progress, pictures): progress is {scale, scales, window, windows, seconds, seed, preview}, the preview a
 JPEG data URI; pictures are the finished PNG files and come with the last item. While the runs of others come first,
-scale is 0 and `waiting` says how many. /branch continues the last result of the same session. Which arguments there
-are, and what they are when left out, is declared in `var_core`.
+scale is 0 and `waiting` says how many. /branch continues the last result of the same session, /save and /animation
+write it as another file. Which arguments there are, and what they are when left out, is declared in `var_core`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from gradio.utils import get_upload_folder
 
 from var_core import (
     ANCHORS,
+    ANIMATION,
     CHANCE,
     EDIT,
+    SAVING,
     SETTINGS,
     WITH_MASK,
     Chance,
@@ -59,6 +61,21 @@ class Api:
     def __init__(self, work: Work) -> None:
         self.work = work
 
+    def save(self, request: gr.Request, given: dict[str, Any]) -> FileData:
+        """One candidate of the last result as a file of another format."""
+        return self._written(request, given, lambda entry, i: self.work.saver.picture(entry, i, entry.photo, given))
+
+    def animation(self, request: gr.Request, given: dict[str, Any]) -> FileData:
+        """Its run, coarse to fine."""
+        return self._written(request, given, lambda entry, i: self.work.saver.animation(entry, i, given))
+
+    def _written(self, request: gr.Request, given: dict[str, Any], write: Callable[[Entry, int], dict]) -> FileData:
+        try:
+            index = SETTINGS["candidates"].read(given["candidate"]) - 1
+            return FileData(path=write(self._session(request).current(), index)["path"])
+        except Exception as error:
+            raise refusal(spoken(error)) from error
+
     def models(self) -> dict:
         """The model in use and its classes, in order."""
         engine = self.work.engines.get()
@@ -90,7 +107,7 @@ class Api:
             ticket = self.work.join(request)
             begin = self._branch if task == "branch" else self._new
             model, steps = begin(task, ticket, session, given)
-            yield from self._stream(task, model, steps, session, given.get("notices", []))
+            yield from self._stream(task, model, steps, session, given)
         except Exception as error:
             raise refusal(spoken(error)) from error
         finally:
@@ -141,8 +158,9 @@ class Api:
         return entry.model, self.work.frames(ticket, cost_again(entry.result, chance.candidates), steps)
 
     def _stream(
-        self, task: str, model: str, steps: Steps, session: Session, notices: list[str]
+        self, task: str, model: str, steps: Steps, session: Session, given: dict[str, Any]
     ) -> Iterator[tuple[dict, list[dict]]]:
+        photo = session.current().photo if task == "branch" else (given.get("image") or {}).get("path")
         for frame in steps:
             if isinstance(frame, Waiting):
                 yield {"scale": 0, "seconds": 0.0, "waiting": frame.ahead}, []
@@ -162,10 +180,11 @@ class Api:
             session.count += 1
             kept = self.work.shelf.keep(Made(frame.result))
             entry = Entry(session.count, task, model, self.work.engines.get(model).sides, kept, frame.result.sketch)
+            entry.photo = photo
             session.add(entry)
             paths = [self.work.outbox.saved(entry, index) for index in range(len(frame.result.patches))]
             yield (
-                progress | {"notices": [*notices, *frame.result.notices]},
+                progress | {"notices": [*given.get("notices", []), *frame.result.notices]},
                 [FileData(path=path).model_dump() for path in paths],
             )
 
@@ -188,6 +207,8 @@ def add_api(work: Work) -> None:
         endpoint = _endpoint(api, task)
         gr.api(endpoint, api_name=task, api_description=endpoint.__doc__, **anyhow)
     gr.api(api.replay, api_name="replay", **anyhow)
+    gr.api(_file("One candidate of the last result as a file.", api.save, SAVING), api_name="save", **anyhow)
+    gr.api(_file("Its run, coarse to fine.", api.animation, ANIMATION), api_name="animation", **anyhow)
     gr.api(api.models, api_name="models")
 
 
@@ -210,6 +231,24 @@ def _arguments(task: str) -> list[inspect.Parameter]:
     if task == "outpaint":
         found += [argument("ratio", float | None, None), argument("anchor", Literal[tuple(ANCHORS)], "centre")]
     return [*found, argument("model", str, "")]
+
+
+def _file(text: str, write: Callable[..., FileData], declared: dict[str, Setting]) -> Callable[..., FileData]:
+    """An endpoint that makes a file of the last result, by declared settings."""
+    kind, names = inspect.Parameter.POSITIONAL_OR_KEYWORD, ["candidate", *declared]
+
+    def call(request: gr.Request, *values: Any) -> FileData:
+        return write(request, dict(zip(names, values, strict=True)))
+
+    arguments = [
+        inspect.Parameter("request", kind, annotation=gr.Request),
+        inspect.Parameter("candidate", kind, default=1, annotation=int),
+        *(inspect.Parameter(n, kind, default=each.default, annotation=_type(each)) for n, each in declared.items()),
+    ]
+    call.__doc__ = "\n".join([text, *(f"{name}: {each.help}" for name, each in declared.items())])
+    call.__signature__ = inspect.Signature(arguments, return_annotation=FileData)  # type: ignore[attr-defined]
+    call.__annotations__ = {argument.name: argument.annotation for argument in arguments} | {"return": FileData}
+    return call
 
 
 def _type(setting: Setting) -> Any:

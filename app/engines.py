@@ -130,8 +130,12 @@ class Engines:
         """The chosen candidate of a sketch, finished."""
         return self._lent(name, "finish", result, index)
 
-    def _steps(self, name: str, kind: str, *arguments: Any) -> Iterator[Frame]:
-        """The frames of an engine's method. Every scale is a turn of its own."""
+    def scenes(self, name: str, result: Result, index: int, side: int, window: bool) -> Iterator[Image.Image]:
+        """A candidate's run told again (`Engine.scenes`)."""
+        return self._lent(name, "scenes", result, index, side, window)
+
+    def _steps(self, name: str, kind: str, *arguments: Any) -> Iterator[Any]:
+        """What an engine's method gives, step by step. Every scale is a turn of its own."""
         frames = getattr(self.get(name), kind)(*arguments)
         with self._lock:
             self._runs += 1

@@ -21,7 +21,7 @@ from .session import GONE, HOURS, Entry
 _NAMES = 1000  # uploads whose opened pictures are looked for on the shelf
 _AT_THE_DOOR = 16  # that may wait for being opened: each holds a thread
 _opening = threading.BoundedSemaphore(_AT_THE_DOOR)
-_large = threading.BoundedSemaphore(2)  # whole pictures being put together: 40 megapixels take 0.2 GB
+large = threading.BoundedSemaphore(2)  # whole pictures being put together: 40 megapixels take 0.2 GB
 
 
 class Pictures:
@@ -76,14 +76,14 @@ class Outbox:
         """One candidate as a PNG file with its recipe. No model is needed for that."""
         result = entry.result
         path = self.place() / f"{entry.task}-{result.seed}-{index + 1}.png"
-        with _large:
+        with large:
             save_result(result, path, index)
         return str(path)
 
     def plain(self, entry: Entry) -> str:
         """The chosen candidate as a plain picture file."""
         path = self.place() / f"result-{entry.number}.png"
-        with _large:
+        with large:
             entry.result.image(entry.chosen).save(path, compress_level=1)
         return str(path)
 
@@ -95,5 +95,5 @@ class Outbox:
 
 def displayed(result: Result, side: int) -> list[Image.Image]:
     """Every candidate with a long side of so many pixels. One after the other: whole pictures take memory."""
-    with _large:
+    with large:
         return [canvas.shrink(result.image(index), side) for index in range(len(result.patches))]

@@ -35,7 +35,7 @@ class Made:
 
 @dataclass
 class Entry:
-    """One finished result."""
+    """One finished result. `photo` is the file it came from, for what saving keeps of it."""
 
     number: int
     task: str
@@ -45,6 +45,7 @@ class Entry:
     sketch: bool = False
     cover: str = ""
     chosen: int = 0
+    photo: str | None = None
 
     @property
     def title(self) -> str:

@@ -14,7 +14,9 @@ from .door import behind_proxy
 from .engines import Engines
 from .memory import Shelf
 from .pictures import Outbox, Pictures
+from .saving import Saver
 from .session import Asked, Session, Sessions
+from .tiles import Tiles
 from .turns import Ticket, Turns
 
 MOST = 1100 * 2**20  # bytes of one run
@@ -36,6 +38,8 @@ class Work:
         self.shelf = Shelf()
         self.pictures = Pictures(self.shelf)
         self.outbox = Outbox()
+        self.tiles = Tiles(self.pictures)
+        self.saver = Saver(self.outbox, engines)
         self.turns = Turns()
         self.sessions = Sessions()
 

@@ -189,6 +189,40 @@ def test_the_name_says_the_format(model_file: Path, photo: Path, tmp_path: Path)
     assert [(path.name, Image.open(path).format) for path in (tmp_path / "new").iterdir()] == [("one.webp", "WEBP")]
 
 
+def test_runs_as_animations(model_file: Path, photo: Path, tmp_path: Path, capsys) -> None:
+    """With the picture, one a candidate, and afterwards out of its recipe."""
+    out, moving, mask = tmp_path / "a.png", tmp_path / "run.webp", photo.with_name("mask.png")
+    words = (
+        "inpaint",
+        photo,
+        "--mask",
+        mask,
+        "--model",
+        model_file,
+        "--candidates",
+        2,
+        "--animation",
+        moving,
+        "--json",
+    )
+    assert main([str(word) for word in (*words, "--out", out, "--quiet", "--seed", "3")]) == 0
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert [Path(name).name for name in files] == ["a-1.png", "run-1.webp", "a-2.png", "run-2.webp"]
+    assert [getattr(Image.open(name), "n_frames", 1) > 10 for name in files] == [False, True, False, True]
+    words = ("animate", tmp_path / "a-2.png", tmp_path / "b.gif", "--model", model_file, "--view", "window")
+    assert main([str(word) for word in (*words, "--side", "80", "--seconds", "2")]) == 0
+    with Image.open(tmp_path / "b.gif") as opened:
+        assert opened.format == "GIF" and max(opened.size) == 80
+    for more, said in (
+        (("animate", photo, tmp_path / "c.webp"), "no recipe"),
+        (("animate", tmp_path / "a-2.png", tmp_path / "c.avi"), "end it in .webp, .gif or .mp4"),
+        (("animate", tmp_path / "a-2.png", tmp_path / "c.gif", "--side", "5"), "the side must be"),
+        (("generate", "--animation", tmp_path / "c.png"), "end it in .webp, .gif or .mp4"),
+    ):
+        assert main([str(word) for word in (*more, "--model", model_file)]) == 1
+        assert said in capsys.readouterr().err
+
+
 def _exif() -> Image.Exif:
     exif = Image.Exif()
     exif[0x010F] = "Maker"
