@@ -131,10 +131,10 @@ def _mp4(shown: list[Image.Image], lasting: list[int], path: Path) -> None:
     except ImportError as error:
         way = "install the package imageio-ffmpeg, or save WebP or GIF"
         raise ValueError(f"an MP4 cannot be written here: {way}") from error
-    options = ["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart", "-f", "mp4"]
+    options = ["-preset", "veryfast", "-movflags", "+faststart", "-f", "mp4"]
     width, height = (length - length % 2 for length in shown[0].size)  # as films need it
     film = write_frames(
-        str(path), (width, height), fps=_RATE, codec="libx264", pix_fmt_out="yuv420p", quality=None, bitrate=None,
+        str(path), (width, height), fps=_RATE, codec="libx264", pix_fmt_out="yuv420p", quality=6,
         macro_block_size=2, ffmpeg_log_level="error", output_params=options,
     )  # fmt: skip
     film.send(None)
