@@ -44,7 +44,7 @@ def read_points(csv: Path) -> Points:
     latest = {(r["depth"], r["at"], r["seed"]): r for r in rows(csv / "scaling.csv") if r["weights"] == "ema"}
     keys = sorted({key[:2] for key in latest}, key=lambda key: (int(key[0]), key[1]))
     groups = [[row for key, row in latest.items() if key[:2] == wanted] for wanted in keys]
-    if len({key[0] for key in keys}) < _NEEDED:
+    if sum(key[1] == EQUAL for key in keys) < _NEEDED:
         raise ValueError(f"laws need {_NEEDED} sizes at least: run python -m var_core.study scaling to its end")
 
     def mean(name: str) -> np.ndarray:

@@ -100,17 +100,19 @@ def ladder(
 def scaling(
     cache: Cache, out: Path, machine: Machine, deadline: Deadline, seeds: tuple[int, ...] = (0,), grid: Grid = WHOLE
 ) -> bool:  # fmt: skip
-    """The rates at both ends, then every size and seed; rows in out/csv. True once all is done."""
+    """The rates at both ends, then every seed, budget and size; rows in out/csv. True once all is done."""
     if not _rates(cache, out, machine, deadline, grid):
         return False
     chosen = choose_rates(rows(out / "csv" / "rates.csv"), grid)
     for seed in seeds:
-        for depth in grid.depths:
-            choices = Choices(rate=chosen[depth], batch=grid.batch, seed=seed)
-            teller = _Teller(cache, out / "csv", machine, depth, choices)
-            place = out / "scaling" / f"depth-{depth}-seed-{seed}"
-            if not ladder(cache, depth, choices, points(grid, depth, cache), place, machine, deadline, teller):
-                return False
+        for budgets in range(1, len(grid.budgets) + 2):  # all sizes at a budget before any at the next
+            for depth in grid.depths:
+                choices = Choices(rate=chosen[depth], batch=grid.batch, seed=seed)
+                teller = _Teller(cache, out / "csv", machine, depth, choices)
+                place, stops = out / "scaling" / f"depth-{depth}-seed-{seed}", points(grid, depth, cache)
+                some = dict(list(stops.items())[:budgets])
+                if not ladder(cache, depth, choices, some, place, machine, deadline, teller):
+                    return False
     return True
 
 
