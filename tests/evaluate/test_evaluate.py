@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from shapes import folder
 from var_core.evaluate.__main__ import main
 from var_core.evaluate.edits import FAMILIES, mask_for
 from var_core.model.checkpoints import Model, load_model, save_model
+from var_core.model.transformer import Transformer
 
 
 def figures(capsys: pytest.CaptureFixture[str], *words: object) -> dict:
@@ -33,7 +35,19 @@ def test_a_damaged_decoder_shows(model_file: Path, tmp_path: Path, capsys) -> No
         model.tokenizer.decoder.conv_out.bias -= 3  # black
     save_model(model, tmp_path / "bad.safetensors")
     bad = figures(capsys, "reconstruct", "--data", data, "--model", tmp_path / "bad.safetensors")
-    assert bad["psnr"] < good["psnr"]
+    assert bad["psnr"] < good["psnr"] and bad["frechet"] > good["frechet"] > 0
+    both = figures(
+        capsys, "reconstruct", "--data", data, "--model", tmp_path / "bad.safetensors", "--against", model_file
+    )
+    assert both["against"]["frechet"] == good["frechet"] and both["frechet"] == bad["frechet"]
+    assert both["against"]["share"] == pytest.approx(bad["frechet"] / good["frechet"], abs=1e-3)
+
+
+def test_windows_of_photographs_are_rebuilt(model_file: Path, tmp_path: Path, capsys) -> None:
+    for n in range(2):
+        scenery(210, 200, n).save(tmp_path / f"{n}.png")
+    found = figures(capsys, "reconstruct", "--data", tmp_path, "--photos", "--limit", 10, "--model", model_file)
+    assert found["pictures"] == 10 and found["psnr"] > 0 and found["by_kind"] == {}
 
 
 def test_likelihood(model_file: Path, tmp_path: Path, capsys) -> None:
@@ -44,7 +58,15 @@ def test_likelihood(model_file: Path, tmp_path: Path, capsys) -> None:
     save_model(Model(old.tokenizer, old.transformer, ("disc", "box", "bar"), "m", {}), tmp_path / "m.safetensors")
     found = figures(capsys, "likelihood", "--data", data, "--model", tmp_path / "m.safetensors")
     assert found["loss"] == pytest.approx(found["chance"], abs=1.5)
-    assert len(found["accuracy_per_scale"]) == 10
+    assert len(found["accuracy_per_scale"]) == 10 and "holes" not in found
+    config = replace(old.transformer.config, infill=True)
+    told = Model(old.tokenizer, Transformer(config), ("disc", "box", "bar"), "m", {})
+    save_model(told, tmp_path / "told.safetensors")
+    found = figures(capsys, "likelihood", "--data", data, "--model", tmp_path / "told.safetensors", "--limit", 3)[
+        "holes"
+    ]
+    assert found["removed"] == pytest.approx(1 - found["shown"] / found["withheld"], abs=2e-3) and found["shown"] > 0
+    assert len(found["removed_per_scale"]) == len(found["withheld_per_scale"]) == 10
 
 
 def test_a_sheet_of_samples(model_file: Path, tmp_path: Path, capsys) -> None:
@@ -74,6 +96,9 @@ def test_samples_and_edits_are_judged(model_file: Path, tmp_path: Path, capsys) 
     common = ["--data", data, "--model", tmp_path / "m.safetensors"]
     found = figures(capsys, "generate", *common, "--out", tmp_path / "near.png")
     assert found["samples"] == 18 and found["accuracy_real"] > 0.6  # of three; they differ plainly
+    again = figures(capsys, "generate", *common, "--against", tmp_path / "m.safetensors", "--top-k", 1)
+    assert again["against"]["frechet"] == found["frechet"] and again["frechet"] != found["frechet"]
+    assert again["against"]["share"] == pytest.approx(again["frechet"] / found["frechet"], abs=1e-3)
     assert found["frechet"] > found["frechet_real"] and Image.open(tmp_path / "near.png").width == 12 * 48
     found = figures(capsys, "edit", *common, "--count", 4)
     assert set(found["families"]) == set(FAMILIES) and 0 <= found["class_edit"]["named"] <= 1
@@ -103,5 +128,8 @@ def test_infilling_of_photographs(model_file: Path, tmp_path: Path, capsys) -> N
     assert found["crops"] == 6 and set(found["families"]) == {"box", "strokes", "half", "border"}
     for methods in found["families"].values():
         assert methods["ours"]["error"] > methods["telea"]["error"]  # random weights against smooth waves
+        ours = methods["ours"]
+        assert ours["frechet_of_telea"] == pytest.approx(ours["frechet"] / methods["telea"]["frechet"], rel=1e-2)
+        assert ours["own_distance_of_patchmatch"] > 0
         assert methods["patchmatch"]["frechet"] >= 0 and methods["telea"]["own_distance"] > 0
     assert found["grey"]["crops"] == 6 and found["grey"]["chroma"] > 0

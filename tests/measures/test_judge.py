@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from shapes import folder
 
-from var_core.measures.judge import accuracy, fit_judge, look
-from var_core.measures.lite import Lite, lite_features, principal_frechet
+from var_core.measures.judge import accuracy, fit_judge, look, principal_frechet
+from var_core.measures.lite import Lite, lite_features
 from var_core.measures.metrics import frechet
 from var_core.pictures.data import load_pictures
 

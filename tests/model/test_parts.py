@@ -241,17 +241,6 @@ def test_who_may_look_at_whom() -> None:
     assert later is not None and torch.equal(later, (scale[:, None] >= scale[None])[1:])
 
 
-def test_branches_are_dropped_in_training_only() -> None:
-    block = build_model().transformer.blocks[0]
-    branch = torch.ones(4000, 1, 1)
-    assert torch.equal(block._drop(branch), branch)
-    block.drop_path = 0.25
-    assert torch.equal(block.eval()._drop(branch), branch)
-    torch.manual_seed(0)
-    dropped = block.train()._drop(branch)
-    assert abs(dropped.mean() - 1) < 0.05 and ((dropped == 0) | (dropped == torch.tensor(4 / 3))).all()
-
-
 @torch.inference_mode()
 def test_attention_is_of_directions_scaled_by_what_is_learned() -> None:
     """Queries and keys have length one; the scale is at most a hundred; biases are for queries and values."""

@@ -332,9 +332,9 @@ def test_evidence_counts_known_cells_and_takes_their_mean() -> None:
     known = (features[0] * fraction).sum((1, 2)) / 32.5
     assert torch.allclose(whole[1, 0], known, atol=1e-5) and most.tolist() == [1]
     variance = (CODES - CODES.mean(0)).square().sum(1).mean()
-    judged = evidence.judge(torch.ones(2, 1, len(CODES)), whole, torch.tensor([0.5]))
-    expected = 1 - 10 * 0.5 * (whole[1, 0] - CODES).square().sum(1) / variance
-    assert torch.allclose(judged[1, 0], expected, atol=1e-3)
+    against = evidence.against(whole, torch.tensor([0.5]))
+    expected = 10 * 0.5 * (whole[1, 0] - CODES).square().sum(1) / variance
+    assert against is not None and torch.allclose(against[1, 0], expected, atol=1e-3)
 
 
 def test_quantizing_again_looks_at_whole_cells_and_leaves_logits_alone() -> None:
@@ -342,8 +342,7 @@ def test_quantizing_again_looks_at_whole_cells_and_leaves_logits_alone() -> None
     evidence = Evidence(Known([], [], "requantize", features, torch.zeros(8, 8)), tokenizer)
     lack, weight = evidence.at(torch.zeros(1, 3, 8, 8), 2)
     assert torch.allclose(lack, torch.full_like(lack, 0.6)) and (weight == 1).all()
-    logits = torch.randn(1, 4, len(CODES))
-    assert torch.equal(evidence.judge(logits, lack[:, :4], weight[:4]), logits)
+    assert evidence.against(lack[:, :4], weight[:4]) is None
     with pytest.raises(ValueError, match='"requantize" needs the features'):
         Evidence(Known([], [], "requantize"), tokenizer)
 

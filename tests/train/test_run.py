@@ -11,7 +11,18 @@ import pytest
 import torch
 from torch import nn
 
-from var_core.train.run import Clock, Descent, Length, Log, Run, averaged, learning_rate, load_state, save_state
+from var_core.train.run import (
+    Clock,
+    Descent,
+    Length,
+    Log,
+    Run,
+    averaged,
+    learning_rate,
+    level_rate,
+    load_state,
+    save_state,
+)
 from var_core.train.workers import Workers
 
 
@@ -20,6 +31,12 @@ def test_the_rate_grows_in_and_falls_along_a_cosine() -> None:
     assert learning_rate(1.0, 500, 0.5) == pytest.approx(0.505) and learning_rate(1.0, 500, 1.0) == pytest.approx(0.01)
     assert learning_rate(1.0, 500, 1 / 3) == pytest.approx(0.01 + 0.99 * 0.75)
     assert learning_rate(1.0, 99, 0.0) == pytest.approx(0.5)  # of 200 steps
+
+
+def test_the_rate_is_level_until_the_last_part() -> None:
+    rates = [level_rate(1.0, 1000, progress, 100, 0.25) for progress in (0.0, 0.7, 0.875, 1.0)]
+    assert rates[0] == rates[1] == 1.0 and 0.5 < rates[2] < 0.52 and abs(rates[3] - 0.02) < 1e-9
+    assert level_rate(1.0, 49, 0.0, 100, 0.25) == 0.5
 
 
 def test_the_average_moves_by_a_decay_that_grows_in() -> None:
@@ -76,13 +93,13 @@ def make(out: Path, length: Length, seed: int = 0, **others: object) -> Run[nn.L
 def test_a_step_goes_down_the_clipped_gradient_at_the_rate(tmp_path: Path) -> None:
     run = make(tmp_path, Length(steps=4))
     before = run.trained.weight.detach().clone()
-    run.descend(1000 * run.trained(torch.ones(1, 3)).sum(), 1, 0.0, 5.0)
+    run.descend(1000 * run.trained(torch.ones(1, 3)).sum(), 1, 0.0)
     first = run.trained.weight.detach().clone()
     assert (before - first)[0].tolist() == pytest.approx(
         [0.25 * 0.1 / math.sqrt(3)] * 3, rel=1e-5
     )  # half of the peak at first
     assert run.step == 1 and run.rate == 0.25 and torch.equal(run.averaged.weight, first)
-    run.descend(0 * run.trained(torch.ones(1, 3)).sum(), 1, 0.0, 5.0)  # momentum alone: the gradient was forgotten
+    run.descend(0 * run.trained(torch.ones(1, 3)).sum(), 1, 0.0)  # momentum alone: the gradient was forgotten
     assert (first - run.trained.weight)[0].tolist() == pytest.approx([0.9 * 0.5 * 0.1 / math.sqrt(3)] * 3, rel=1e-5)
     assert torch.allclose(run.averaged.weight, first + (run.trained.weight - first) * (1 - 2 / 11))
 
@@ -91,7 +108,7 @@ def work(run: Run[nn.Linear], seen: list[float]) -> dict:
     def step(progress: float) -> dict:
         seen.append(progress)
         run.kept["count"] += torch.tensor([1.0, float(run.rng.random())])
-        run.descend((run.trained(torch.rand(4, 3)) - 1).square().mean(), 4, progress, 5.0)
+        run.descend((run.trained(torch.rand(4, 3)) - 1).square().mean(), 4, progress)
         return {}
 
     return run.go(step, lambda last: {"loss": 0.5, "last": last})
@@ -112,7 +129,7 @@ def test_pieces_are_the_whole(tmp_path: Path) -> None:
 
 
 def test_a_run_reports_saves_and_stops_as_told(tmp_path: Path) -> None:
-    run, reports = make(tmp_path, Length(steps=100), save_minutes=-1.0), []
+    run, reports = make(tmp_path, Length(steps=3), save_minutes=-1.0), []
 
     def report(last: bool) -> dict:
         run.kept["best"] = run.step
@@ -122,10 +139,10 @@ def test_a_run_reports_saves_and_stops_as_told(tmp_path: Path) -> None:
     def step(progress: float) -> dict:
         saved = load_state(tmp_path / "state.pt")
         assert (saved["best"] if saved else 0) == run.step  # each report was saved before the next step
-        run.descend(run.trained(torch.ones(1, 3)).sum(), 1, progress, 5.0)
+        run.descend(run.trained(torch.ones(1, 3)).sum(), 1, progress)
         return {"loss": "1"}
 
-    run.go(step, report, lambda: run.step >= 3)
+    run.go(step, report)
     assert reports == [(1, False), (2, False), (3, False), (3, True)]
 
 
@@ -156,8 +173,10 @@ def test_a_cut_save_leaves_the_older_state(tmp_path: Path) -> None:
 def test_the_log_grows_by_rows(tmp_path: Path) -> None:
     for step in (1, 2):  # a run and its next piece
         Log(tmp_path / "a" / "log.csv").write({"step": step, "loss": 1 / 3})
+    Log(tmp_path / "a" / "log.csv").write({"loss": 0.5, "more": 1, "step": 3})  # by a later version
     with (tmp_path / "a" / "log.csv").open() as file:
-        assert list(csv.DictReader(file)) == [{"step": "1", "loss": "0.33333"}, {"step": "2", "loss": "0.33333"}]
+        rows = [tuple(row.values()) for row in csv.DictReader(file)]
+    assert rows == [("1", "0.33333"), ("2", "0.33333"), ("3", "0.5")]
 
 
 def test_workers_share_a_batch() -> None:
@@ -165,7 +184,7 @@ def test_workers_share_a_batch() -> None:
         Workers(rank=0, count=4).rows(3)
     parts = [Workers(rank=rank, count=4) for rank in range(4)]
     assert [i for w in parts for i in range(10)[w.rows(10)]] == list(range(10))
-    assert [w.part(10) for w in parts] == [0.2, 0.3, 0.2, 0.3] and [w.first for w in parts] == [True] + [False] * 3
+    assert [w.first for w in parts] == [True] + [False] * 3
     alone, value = Workers(), torch.arange(3.0)
     assert alone.total(value) is value and alone.whole(value, 3) is value and alone.agree([1.5]) == [1.5]
-    assert np.array_equal(np.arange(5)[alone.rows(5)], np.arange(5)) and alone.part(5) == 1
+    assert np.array_equal(np.arange(5)[alone.rows(5)], np.arange(5))

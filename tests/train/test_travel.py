@@ -22,7 +22,7 @@ Entries = list[dict]
 def run(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
-    files = {"state.pt": STATE, "log.csv": LOG, "empty.txt": b"", "train-tokens.npy": b"cache", "state.partial": b"x"}
+    files = {"state.pt": STATE, "log.csv": LOG, "empty.txt": b"", "state.partial": b"x"}
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return folder
@@ -46,9 +46,7 @@ def test_a_run_travels_to_the_byte(run: Path, parts: Path, tmp_path: Path, capsy
     assert contents(tmp_path / "back") == {"state.pt": STATE, "log.csv": LOG, "empty.txt": b""}
     said = json.loads(capsys.readouterr().out)
     assert len(said["files"]) == 3 and said["bytes"] == len(STATE) + len(LOG)
-    assert main(["split", str(run), "--out", str(tmp_path / "more"), "--caches"]) == 0
-    join_run(tmp_path / "more", tmp_path / "back")
-    assert (tmp_path / "back" / "train-tokens.npy").read_bytes() == b"cache"
+    assert main(["split", str(run), "--out", str(tmp_path / "more")]) == 0
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "nan", "inf", "1e-9"])

@@ -24,7 +24,7 @@ from PIL import Image
 
 from ..engine import Engine
 from ..model.checkpoints import Model
-from ..model.registry import MODELS, is_on_disk, open_model
+from ..model.registry import MODELS, find_model, is_on_disk, open_model
 from ..model.tokenizer import Tokenizer, TokenizerConfig
 from ..model.transformer import Transformer, TransformerConfig
 from ..request import Chance, Edit, Frame, Result
@@ -245,8 +245,9 @@ def measure(
 
 
 def alone(name: str, task: str, dtype: torch.dtype) -> dict:
-    """The engine by itself, as it runs in the product: time to read the model and the most memory the process held.
-    A model that is not on disk is written there first, in a process of its own."""
+    """The engine by itself, as it runs in the product: size of the file and time to read it, the median of five runs
+    after a cold one, their first picture, and the most memory the process held. A model that is not on disk is written
+    there first, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         path = name
         if name in MODELS and not is_on_disk(name):
@@ -259,9 +260,13 @@ def alone(name: str, task: str, dtype: torch.dtype) -> dict:
         began = time.perf_counter()
         engine = Engine.load(path, "cpu", dtype)
         loading = time.perf_counter() - began
-        seconds = _timed(engine, _work(task, engine, _request(task, engine), 1))[0]
+        work = _work(task, engine, _request(task, engine), 1)
+        cold, *runs = [_timed(engine, work, remembered=False) for _ in range(6)]
+        megabytes = sum(file.stat().st_size for file in find_model(path)) / 1e6
     peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return {
-        "model": name, "task": task, "dtype": str(dtype).removeprefix("torch."), "loading_seconds": round(loading, 2),
-        "seconds": round(seconds, 4), "peak_mib": peak,
+        "model": name, "task": task, "dtype": str(dtype).removeprefix("torch."), "megabytes": round(megabytes, 1),
+        "loading_seconds": round(loading, 2), "cold_seconds": round(cold[0], 4),
+        "seconds": round(statistics.median(seconds for seconds, _, _ in runs), 4),
+        "first_picture_seconds": round(statistics.median(marks[0] for _, marks, _ in runs), 4), "peak_mib": peak,
     }  # fmt: skip

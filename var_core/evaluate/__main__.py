@@ -1,15 +1,20 @@
-"""Quality, measured: python -m var_core.evaluate WHAT --data PATH
+"""Quality, measured: python -m var_core.evaluate WHAT --data PATH --json
 
-reconstruct  PSNR and SSIM of encode-decode over centre squares, by the first word of the class; distinct codes per
-             scale and the share of the codebook in use
-likelihood   cross-entropy in nats and accuracy per scale of the transformer on the pictures' true tokens
-generate     samples of the validation pictures' classes: class accuracy, Frechet and kernel distances beside those of
-             real halves, memorisation; --out writes samples above their nearest training pictures
+reconstruct  encode-decode of 256 centre squares (with --photos: of windows of photographs at three zooms): PSNR, SSIM,
+             Frechet distance to the originals in 64 principal parts of lite2's features, and with --against another
+             model's on the same; by the first word of the class; distinct codes per scale and the share in use
+likelihood   cross-entropy in nats and accuracy per scale of the transformer on the pictures' true tokens; with infill
+             conditioning also of what holes hide, with what is known shown and withheld
+generate     samples of the validation pictures' classes: accuracy of a linear probe beside that on real pictures,
+             Frechet and kernel distances beside those of real halves, memorisation, --against another model's;
+             --out writes samples above their nearest training pictures
 infill       photographs at three zooms, four families of masks, ours against Telea and PatchMatch; colour added to grey
 edit         five families of masks, ours against the published rule and OpenCV: distances, seams, class edits
 order        whether the likelihood or the boundary score of a candidate tells which one is good
 samples      a sheet of uncurated samples, classes in order, seeds 0, 1, ..., the model's own sampling settings
 sheet        24 unselected edits of the model's own pictures, fixed seeds
+
+Speed is measured by python -m var_core.benchmark.
 """
 
 from __future__ import annotations
@@ -22,14 +27,14 @@ from typing import get_args
 
 from ..engine import Engine
 from ..measures.judge import fit_judge
-from ..measures.reconstruction import reconstruct
+from ..measures.reconstruction import LIMIT
 from ..model.memory import keep_freed_memory
 from ..model.registry import open_model
 from ..pictures.data import load_pictures
 from ..request import Fill
 from .edits import FAMILIES, edit, order, sheet
 from .infill import infill
-from .models import likelihood, samples
+from .models import likelihood, reconstruct, samples
 from .samples import generate
 
 
@@ -42,7 +47,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, help="folder or zip of pictures, one folder per class")
     parser.add_argument("--model", default="garden-128", help="registered name or a .safetensors file")
     parser.add_argument("--split", default="val", choices=("val", "train"), help="reconstruct, likelihood")
-    parser.add_argument("--limit", type=int, help="reconstruct: only so many pictures, chosen once for all")
+    parser.add_argument("--limit", type=int, default=LIMIT, help="reconstruct, likelihood: pictures (%(default)s)")
+    parser.add_argument("--photos", action="store_true", help="reconstruct: --data are photographs, to be cut up")
+    parser.add_argument(
+        "--against", metavar="MODEL", help="reconstruct, generate: measured on the same in the same run"
+    )
     parser.add_argument("--each", type=int, default=2, help="infill: crops of a zoom and photograph")
     parser.add_argument("--count", type=int, default=100, help="edit, order: pictures (default %(default)s)")
     parser.add_argument("--evidence", type=float, help="edit: strength of the known pixels, instead of the model's own")
@@ -69,17 +78,18 @@ def measure(args: argparse.Namespace) -> dict:
     model = open_model(args.model)
     size, head = model.tokenizer.config.resolution, {"model": model.name}
     if args.what in ("reconstruct", "likelihood"):
-        pictures = load_pictures(args.data, args.split, size)
-        head["split"] = args.split
-        if args.what == "likelihood":
-            return head | likelihood(args.model, pictures)
-        return head | reconstruct(model.tokenizer, pictures, args.limit)
+        pictures = None if args.photos else load_pictures(args.data, args.split, size)
+        if args.what == "likelihood" and pictures is not None:
+            return head | {"split": args.split} | likelihood(model, pictures, args.limit)
+        models = [model] if args.against is None else [model, open_model(args.against)]
+        return head | {"split": args.split} | reconstruct(models, pictures, args.data, args.limit)
     if args.what == "infill":
         return head | infill(Engine(model), args.data, args.each)
     train, val = (load_pictures(args.data, split, size) for split in ("train", "val"))
-    missing = sorted(set(val.class_names) - set(model.class_names))
-    if missing:
-        raise ValueError(f'{model.name} does not know the class "{missing[0]}" of this data')
+    other = None if args.against is None else open_model(args.against)
+    for one in (model, other or model):
+        if missing := sorted(set(val.class_names) - set(one.class_names)):
+            raise ValueError(f'{one.name} does not know the class "{missing[0]}" of this data')
     judge = fit_judge(train, size)
     if args.what == "order":
         return head | order(Engine(model), judge, val, min(args.count, len(val)))
@@ -88,7 +98,13 @@ def measure(args: argparse.Namespace) -> dict:
         settings = {"evidence": args.evidence, "fill": args.fill, "color_match": not args.no_colour_match}
         return head | edit(Engine(model), judge, val, count, families, **settings)
     settings = {"guidance": args.guidance, "top_k": args.top_k, "top_p": args.top_p}
-    return head | generate(Engine(model), judge, train, val, args.out, **settings)
+    figures = generate(Engine(model), judge, train, val, args.out, **settings)
+    if other is None:
+        return head | figures
+    found = generate(Engine(other), judge, train, val, None)
+    told = {name: found[name] for name in ("frechet", "kernel", "accuracy", "accuracy_ratio")}
+    share = round(figures["frechet"] / max(found["frechet"], 1e-9), 3)
+    return head | figures | {"against": {"model": other.name, **told, "share": share}}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -10,31 +10,75 @@ from PIL import Image, ImageDraw
 
 from ..engine import Engine
 from ..files.images import save_png
-from ..measures.likelihood import token_cache, validate
-from ..model.registry import open_model
+from ..measures.likelihood import Likelihood, everything
+from ..measures.reconstruction import RoundTrip, centres
+from ..model.checkpoints import Model
+from ..model.precision import fast_bfloat16
 from ..pictures.data import Pictures
+from ..pictures.masks import random_hole
+from ..pictures.sources import picture_files
 from ..request import Chance, Edit
+from .infill import ZOOMS, photo_crops
 
 
-def likelihood(model_name: str, pictures: Pictures) -> dict:
-    """Loss and accuracy of the transformer given the true class and all earlier scales."""
-    model = open_model(model_name)
+def likelihood(model: Model, pictures: Pictures, count: int) -> dict:
+    """Loss in nats and accuracy of the transformer on the tokens of at most `count` pictures, given the true class and
+    all earlier scales: of whole pictures; and for a model with infill conditioning of what random holes hide, with what
+    is known shown and withheld, and the share of the loss that showing it removes."""
     names = model.class_names
     missing = sorted(set(pictures.class_names) - set(names))
     if missing:
         raise ValueError(f'{model.name} does not know the class "{missing[0]}" of this data')
-    labels = np.array([names.index(pictures.class_names[label]) for label in pictures.labels])
-    known = Pictures(pictures.arrays, labels, names, pictures.names)
-    cache = token_cache(model.tokenizer, known, 1, None, model.tokenizer.device)
-    figures = validate(model.transformer, model.tokenizer, known, cache)
+    sources, null = [(pictures.of(names), True)], model.transformer.config.null_label
+    half = fast_bfloat16(model.tokenizer.device)
     sides = [str(side) for side in model.transformer.scales.sides]
-    return {
-        "pictures": len(pictures),
-        "loss": round(figures["loss"], 3),
+
+    def scales(found: dict[str, float], word: str) -> dict[str, float]:
+        return {side: round(found[f"{word} {side}"], 3) for side in sides}
+
+    found = Likelihood(model.tokenizer, sources, null, everything, count, half)(model.transformer)
+    figures = {
+        "pictures": min(count, len(pictures)),
+        "loss": round(found["loss"], 3),
         "chance": round(math.log(model.transformer.config.vocab_size), 3),
-        "loss_per_scale": {side: round(figures[f"loss {side}"], 3) for side in sides},
-        "accuracy_per_scale": {side: round(figures[f"accuracy {side}"], 3) for side in sides},
+        "loss_per_scale": scales(found, "shown"),
+        "accuracy_per_scale": scales(found, "accuracy"),
     }
+    if model.transformer.known_embed is None:
+        return figures
+    found = Likelihood(model.tokenizer, sources, null, random_hole, count, half)(model.transformer)
+    shown, withheld = scales(found, "shown"), scales(found, "withheld")
+    return figures | {
+        "holes": {
+            "shown": round(found["loss"], 3), "withheld": round(found["withheld"], 3),
+            "removed": round(1 - found["loss"] / found["withheld"], 3), "shown_per_scale": shown,
+            "withheld_per_scale": withheld,
+            "removed_per_scale": {side: round(1 - shown[side] / max(withheld[side], 1e-3), 3) for side in sides},
+        }
+    }  # fmt: skip
+
+
+def reconstruct(models: list[Model], pictures: Pictures | None, photographs: Path, limit: int) -> dict:
+    """What the first model's tokenizer keeps of at most `limit` pictures, centre squares or (without `pictures`)
+    windows of photographs at three zooms; and the Frechet distance of the second's to the same, of which the first's
+    is a `share`."""
+    found = []
+    for model in models:
+        size = model.tokenizer.config.resolution
+        if pictures is not None:
+            trip = RoundTrip(*centres(pictures, size, limit))
+        else:
+            each = -(-limit // (len(ZOOMS) * max(1, sum(1 for _ in picture_files(photographs)))))
+            crops = photo_crops(photographs, size, each)
+            order = np.random.default_rng(0).permutation(len(crops))[:limit]
+            trip = RoundTrip([crops[int(i)] for i in order])
+        found.append(trip(model.tokenizer))
+    first = found[0]
+    if len(models) == 1:
+        return first
+    own, other = first["frechet"], found[1]["frechet"]
+    named = {"model": models[1].name, "psnr": found[1]["psnr"], "frechet": other, "share": round(own / other, 3)}
+    return first | {"against": named}
 
 
 def samples(model_name: str, rows: int, out: Path) -> dict:

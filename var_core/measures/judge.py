@@ -9,6 +9,7 @@ import numpy as np
 
 from ..pictures.data import Pictures
 from .lite import Lite, lite_features
+from .metrics import frechet
 
 PARTS = 64  # directions: with fewer pictures than dimensions the whole covariance says little
 _MOST = 4000  # pictures that it is fitted to
@@ -31,6 +32,12 @@ class Judge:
 def principal_axes(features: np.ndarray, parts: int = PARTS) -> np.ndarray:
     """(n, d) -> (d, parts): the directions of the largest variance, fewer where there are fewer features."""
     return np.linalg.svd(features - features.mean(0), full_matrices=False)[2][:parts].T
+
+
+def principal_frechet(real: np.ndarray, made: np.ndarray, parts: int = PARTS) -> float:
+    """Frechet distance of features (n, d) in the principal parts of the real ones. Compare equal numbers only."""
+    axes = principal_axes(real, parts)
+    return frechet(made @ axes, real @ axes)
 
 
 def fit_judge(pictures: Pictures, side: int, limit: int = _MOST) -> Judge:

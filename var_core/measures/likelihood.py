@@ -1,92 +1,134 @@
-"""How well a transformer foretells the tokens of pictures: their cache, and the loss of every scale."""
+"""How well a transformer foretells the tokens of pictures, told and not told what is known of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
+from ..model.infill import all_known_cells
 from ..model.tokenizer import Tokenizer
 from ..model.transformer import Transformer
 from ..pictures.data import Pictures, stack, to_model
 
-
-@torch.inference_mode()
-def token_cache(
-    tokenizer: Tokenizer, pictures: Pictures, variants: int, path: Path | None, device: torch.device
-) -> np.ndarray:
-    """(n, variants, L) uint16 token ids of random crops, kept on disk where a path is given; for one variant of the
-    centre square, in float32 (validation)."""
-    if path is not None and path.exists():
-        cached = np.load(path, mmap_mode=None)
-        if cached.shape == (len(pictures), variants, tokenizer.scales.total):
-            return cached
-    tokenizer.eval()
-    size = tokenizer.config.resolution
-    out = np.empty((len(pictures), variants, tokenizer.scales.total), dtype=np.uint16)
-    rng = np.random.default_rng(17)
-    for variant in tqdm(range(variants), desc="tokens"):
-        for at in range(0, len(pictures), 64):
-            part = range(at, min(at + 64, len(pictures)))
-            single = variants == 1
-            crops = [pictures.centre(i, size) if single else pictures.crop(i, size, rng) for i in part]
-            image = to_model(stack(crops), device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=variants > 1):
-                features = tokenizer.quant_conv(tokenizer.encoder(image)).float()
-            tokens = torch.cat(tokenizer.quantize(features)[0], dim=1)
-            out[at : at + len(part), variant] = tokens.cpu().numpy().astype(np.uint16)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            np.save(file, out)
-        partial.replace(path)  # a cut run never leaves half a file
-    return out
+_BATCH = 16
 
 
-def split_scales(tokenizer: Tokenizer, flat: Tensor, count: int) -> list[Tensor]:
-    """(b, L) token ids -> the first `count` scales, each (b, l)."""
-    return [flat[:, start:stop] for start, stop in tokenizer.scales.spans[:count]]
+def fill(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 with what the hole hides painted over, as the editor fills it before it encodes."""
+    if hole.all():
+        return np.full_like(picture, 128)
+    return cv2.inpaint(np.ascontiguousarray(picture), hole.astype(np.uint8), 3, cv2.INPAINT_TELEA)
 
 
-def scale_losses(
-    forward: Callable[[Tensor, Tensor], Tensor], tokenizer: Tokenizer, labels: Tensor, flat: Tensor, count: int
+@dataclass(frozen=True)
+class Batch:
+    """Pictures with holes, ready for a transformer."""
+
+    labels: Tensor  # (b,) long
+    features: Tensor  # (b, c, h, w) float32: of the filled picture where it is known, else of the true one
+    known: Tensor  # (b, L, c + 1): what a transformer with infill conditioning is told
+    unknown: list[Tensor]  # per scale (b, l) bool: cells that are not wholly known
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What one teacher-forced pass needs."""
+
+    targets: Tensor  # (b, L) long: at every scale the codes nearest to what the canvas before it lacks
+    inputs: Tensor  # (b, L - 1, c): the shrunk canvases
+
+
+@torch.no_grad()
+def encode_batch(
+    tokenizer: Tokenizer, pictures: np.ndarray, holes: np.ndarray, labels: np.ndarray, bfloat16: bool = True
+) -> Batch:
+    """pictures (b, H, W, 3) uint8, holes (b, H, W) bool, labels (b,)."""
+    filled = [fill(picture, hole) for picture, hole in zip(pictures, holes, strict=True)]
+    device, side = tokenizer.device, tokenizer.scales.finest
+    image = to_model(stack([*pictures, *filled]), device).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        true, told = tokenizer.features(image).chunk(2)
+    open_ = torch.from_numpy(~holes).to(device).float()[:, None]
+    fraction = F.interpolate(open_, size=(side, side), mode="area")[:, 0]  # (b, h, w)
+    known = all_known_cells(told, fraction, tokenizer.scales.sides)
+    unknown = [cells.reshape(len(holes), -1) < 1 - 1e-6 for cells in known[..., -1].split(tokenizer.scales.lengths, 1)]
+    return Batch(torch.from_numpy(labels).to(device), torch.lerp(true, told, fraction[:, None]), known, unknown)
+
+
+@torch.no_grad()
+def true_chain(tokenizer: Tokenizer, features: Tensor) -> Chain:
+    tokens = tokenizer.quantize(features)[0]
+    return Chain(torch.cat(tokens, 1), tokenizer.teacher_inputs(tokens))
+
+
+def unknown_logits(
+    transformer: Transformer, batch: Batch, chain: Chain, known: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean cross-entropy over the tokens of the first `count` scales, and (count,) losses and accuracies per scale."""
-    tokens = split_scales(tokenizer, flat, count)
-    with torch.no_grad(), torch.autocast(flat.device.type, enabled=False):
-        inputs = tokenizer.teacher_inputs(tokens)
-    logits = forward(labels, inputs)
-    target = torch.cat(tokens, dim=1)
-    each = F.cross_entropy(logits.transpose(1, 2), target, reduction="none")  # (b, L')
-    hit = (logits.argmax(-1) == target).float()
-    spans = tokenizer.scales.spans[:count]
-    losses = torch.stack([each[:, a:b].mean() for a, b in spans])
-    accuracies = torch.stack([hit[:, a:b].mean() for a, b in spans])
-    return each.mean(), losses.detach(), accuracies
+    """Logits (n, v) float32 and targets (n,) of every token that is not wholly known, and where those stand (b, L)
+    bool."""
+    where = torch.cat(batch.unknown, 1)
+    hidden, conditioning = transformer.hidden(batch.labels, chain.inputs, known)
+    scale, shift = conditioning.head
+    normal = F.layer_norm(hidden, hidden.shape[-1:], eps=1e-6)
+    chosen = torch.addcmul(shift, normal, scale + 1)[where]  # (n, d): the others need no logits
+    return transformer.head(chosen.to(transformer.dtype)).float(), chain.targets[where], where
 
 
-@torch.inference_mode()
-def validate(transformer: Transformer, tokenizer: Tokenizer, pictures: Pictures, cache: np.ndarray) -> dict[str, float]:
-    """Loss in nats and accuracy per scale over the validation tokens, with their labels."""
-    transformer.eval()
-    device, count = transformer.device, len(transformer.scales)
-    losses, accuracies = torch.zeros(count), torch.zeros(count)
-    for at in range(0, len(pictures), 32):
-        flat = torch.from_numpy(cache[at : at + 32, 0].astype(np.int64)).to(device)
-        labels = torch.from_numpy(pictures.labels[at : at + 32]).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
-            _, loss, accuracy = scale_losses(transformer, tokenizer, labels, flat, count)
-        losses += loss.cpu() * len(flat)
-        accuracies += accuracy.float().cpu() * len(flat)
-    losses, accuracies = losses / len(pictures), accuracies / len(pictures)
-    lengths = torch.tensor(transformer.scales.lengths)
-    figures = {"loss": float((losses * lengths).sum() / lengths.sum())}
-    figures |= {f"loss {s}": float(v) for s, v in zip(transformer.scales.sides, losses, strict=True)}
-    figures |= {f"accuracy {s}": float(v) for s, v in zip(transformer.scales.sides, accuracies, strict=True)}
-    return figures
+def everything(side: int, rng: np.random.Generator) -> np.ndarray:
+    """The hole that leaves nothing known."""
+    return np.ones((side, side), bool)
+
+
+class Likelihood:
+    """Loss in nats and accuracy at every scale on the tokens to be drawn, of centre squares with holes.
+
+    `sources` are pictures with whether their labels count. `loss` is told what is known where the transformer has the
+    conditioning for it; `withheld` is what the same weights lose without.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, sources: list[tuple[Pictures, bool]], null: int,
+        hole: Callable[[int, np.random.Generator], np.ndarray], count: int = 48, bfloat16: bool = True,
+    ) -> None:  # fmt: skip
+        self.tokenizer, self.bfloat16, self.batches = tokenizer, bfloat16, list[Batch]()
+        rng, size = np.random.default_rng(3), tokenizer.config.resolution
+        for source, counts in sources:
+            order = np.random.default_rng(0).permutation(len(source))[:count]
+            for at in range(0, len(order), _BATCH):
+                part = order[at : at + _BATCH]
+                crops = np.stack([source.centre(int(i), size) for i in part])
+                holes = np.stack([hole(size, rng) for _ in part])
+                labels = source.labels[part] if counts else np.full(len(part), null)
+                self.batches.append(encode_batch(tokenizer, crops, holes, labels.astype(np.int64), bfloat16))
+
+    @torch.no_grad()
+    def __call__(self, transformer: Transformer) -> dict[str, float]:
+        """ "loss" and "accuracy" of all tokens, "shown 4" and "accuracy 4" of the side 4; with infill conditioning also
+        "withheld" and "withheld 4"."""
+        scales, device = transformer.scales, transformer.device
+        rows = ("loss", "withheld") if transformer.known_embed is not None else ("loss",)
+        level = torch.repeat_interleave(torch.arange(len(scales)), torch.tensor(scales.lengths)).to(device)
+        sums = {name: torch.zeros(len(scales), device=device) for name in (*rows, "accuracy")}
+        counts = torch.zeros(len(scales), device=device)
+        for batch in self.batches:
+            chain = true_chain(self.tokenizer, batch.features)
+            for name in rows:
+                told = batch.known if name == "loss" and len(rows) > 1 else None
+                with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
+                    logits, targets, where = unknown_logits(transformer, batch, chain, told)
+                at = level.expand(len(where), -1)[where]
+                sums[name].index_add_(0, at, F.cross_entropy(logits, targets, reduction="none"))
+                if name == "loss":
+                    sums["accuracy"].index_add_(0, at, (logits.argmax(1) == targets).float())
+                    counts += torch.bincount(at, minlength=len(scales))
+        figures = {name: float(values.sum() / counts.sum()) for name, values in sums.items()}
+        for name, values in sums.items():
+            of_scale, word = (values / counts.clamp_min(1)).tolist(), "shown" if name == "loss" else name
+            figures |= {f"{word} {side}": value for side, value in zip(scales.sides, of_scale, strict=True)}
+        return figures

@@ -124,16 +124,3 @@ def lite_features(judge: Lite, pictures: Sequence[np.ndarray], batch: int = 32) 
             image = F.interpolate(image, size=(_LEAST, _LEAST), mode="bicubic")
         out.append(judge.pooled(image.contiguous(memory_format=torch.channels_last)).numpy())
     return np.concatenate(out).astype(np.float64)
-
-
-def principal_frechet(real: np.ndarray, made: np.ndarray, parts: int = 64) -> float:
-    """Squared Frechet distance of features (n, d) in the `parts` directions in which the real ones vary most: with
-    fewer pictures than dimensions the whole covariance says little. Compare equal numbers only."""
-    mean = real.mean(0)
-    axes = np.linalg.svd(real - mean, full_matrices=False)[2][:parts]
-    a, b = (real - mean) @ axes.T, (made - mean) @ axes.T
-    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    values, vectors = np.linalg.eigh(cov_a)
-    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
-    cross = np.sqrt(np.linalg.eigvalsh(root @ cov_b @ root).clip(0)).sum()
-    return float(np.square(a.mean(0) - b.mean(0)).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)

@@ -2,68 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..model.tokenizer import Tokenizer
 from ..pictures.data import Pictures, stack, to_model
+from .judge import principal_frechet
+from .lite import Lite, lite_features
 from .metrics import psnr, ssim
 
+LIMIT = 256  # pictures: distances of different numbers cannot be compared
 _PIXELS = 2**19  # of a batch
 
 
-@dataclass(frozen=True)
-class Rebuilt:
-    """Some centre squares through a tokenizer: their places among the pictures, the squares (H, W, 3) uint8, token ids
-    (b, l) and canvases (b, c, h, w) of every scale."""
-
-    places: list[int]
-    real: list[np.ndarray]
-    tokens: list[Tensor]
-    canvases: list[Tensor]
-
-
-def rebuild(tokenizer: Tokenizer, pictures: Pictures, order: Sequence[int] | np.ndarray) -> Iterator[Rebuilt]:
-    """The pictures of `order`, some at a time."""
-    tokenizer.eval()
-    size = tokenizer.config.resolution
-    batch = max(1, _PIXELS // size**2)
-    for at in range(0, len(order), batch):
-        places = [int(i) for i in order[at : at + batch]]
-        real = [pictures.centre(i, size) for i in places]
-        tokens, canvases = tokenizer.quantize(tokenizer.features(to_model(stack(real), tokenizer.device)))
-        yield Rebuilt(places, real, tokens, canvases)
-
-
-def decoded(tokenizer: Tokenizer, canvas: Tensor) -> list[np.ndarray]:
-    """(b, c, h, w) -> pictures (H, W, 3) uint8."""
-    return list(((tokenizer.decode(canvas) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
-
-
 @torch.inference_mode()
-def reconstruct(tokenizer: Tokenizer, pictures: Pictures, limit: int | None = None) -> dict:
-    """Figures of encode-decode; means of per-picture values."""
-    order = np.random.default_rng(0).permutation(len(pictures))[: limit or len(pictures)]
-    kinds: dict[str, list[tuple[float, float]]] = {}
-    codes: list[set[int]] = [set() for _ in tokenizer.scales.sides]
-    for some in rebuild(tokenizer, pictures, order):
-        for place, made, real in zip(some.places, decoded(tokenizer, some.canvases[-1]), some.real, strict=True):
-            kinds.setdefault(pictures.kind(place), []).append((psnr(made, real), ssim(made, real)))
-        for seen, ids in zip(codes, some.tokens, strict=True):
-            seen.update(ids.flatten().tolist())
-    every = [pair for pairs in kinds.values() for pair in pairs]
+def rebuild(
+    tokenizer: Tokenizer, squares: list[np.ndarray], bfloat16: bool = False
+) -> tuple[list[np.ndarray], list[Tensor]]:
+    """Pictures (H, W, 3) uint8 of the tokenizer's size, there and back; and the token ids (n, l) of every scale."""
+    batch, made, tokens = max(1, _PIXELS // tokenizer.config.resolution**2), [], []
+    half = torch.autocast(tokenizer.device.type, torch.bfloat16, enabled=bfloat16)
+    tokenizer.eval()
+    for at in range(0, len(squares), batch):
+        image = to_model(stack(squares[at : at + batch]), tokenizer.device)
+        with half:
+            features = tokenizer.features(image.contiguous(memory_format=torch.channels_last))
+        ids, canvases = tokenizer.quantize(features)
+        with half:
+            out = tokenizer.decode(canvases[-1])
+        made += list(((out + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+        tokens.append(ids)
+    return made, [torch.cat(of_scale) for of_scale in zip(*tokens, strict=True)]
 
-    def means(pairs: list[tuple[float, float]]) -> dict[str, float]:
-        values = np.array(pairs).mean(axis=0)
-        return {"pictures": len(pairs), "psnr": round(float(values[0]), 2), "ssim": round(float(values[1]), 3)}
 
-    return {
-        **means(every),
-        "by_kind": {kind: means(pairs) for kind, pairs in sorted(kinds.items())},
-        "codes_per_scale": {str(side): len(seen) for side, seen in zip(tokenizer.scales.sides, codes, strict=True)},
-        "codes_used": round(len(set().union(*codes)) / tokenizer.config.vocab_size, 3),
-    }
+def centres(pictures: Pictures, size: int, limit: int | None = LIMIT) -> tuple[list[np.ndarray], list[str]]:
+    """Centre squares of at most `limit` pictures, the same ones every time, and the first words of their classes."""
+    order = [int(i) for i in np.random.default_rng(0).permutation(len(pictures))[:limit]]
+    return [pictures.centre(i, size) for i in order], [pictures.kind(i) for i in order]
+
+
+class RoundTrip:
+    """Pictures (H, W, 3) uint8 of one size to judge tokenizers by; `kinds` are their first words, if they have some."""
+
+    def __init__(self, squares: list[np.ndarray], kinds: list[str] | None = None) -> None:
+        self.squares, self.kinds, self.lite = squares, kinds, Lite(2)
+        self.real = lite_features(self.lite, squares)
+
+    def __call__(self, tokenizer: Tokenizer, bfloat16: bool = False) -> dict:
+        """PSNR in dB and SSIM (means over pictures), Frechet distance in 64 principal parts of lite2's features of the
+        originals, distinct codes of every scale and the share of the codebook in use."""
+        made, tokens = rebuild(tokenizer, self.squares, bfloat16)
+        values = [(psnr(a, b), ssim(a, b)) for a, b in zip(made, self.squares, strict=True)]
+        kinds: dict[str, list[tuple[float, float]]] = {}
+        for kind, pair in zip(self.kinds or (), values, strict=bool(self.kinds)):
+            kinds.setdefault(kind, []).append(pair)
+        codes = [set(ids.flatten().tolist()) for ids in tokens]
+        return {
+            **_means(values),
+            "frechet": round(principal_frechet(self.real, lite_features(self.lite, made)), 2),
+            "by_kind": {kind: _means(pairs) for kind, pairs in sorted(kinds.items())},
+            "codes_per_scale": {str(side): len(some) for side, some in zip(tokenizer.scales.sides, codes, strict=True)},
+            "codes_used": round(len(set().union(*codes)) / tokenizer.config.vocab_size, 3),
+        }
+
+
+def _means(pairs: list[tuple[float, float]]) -> dict[str, float]:
+    values = np.array(pairs).mean(axis=0)
+    return {"pictures": len(pairs), "psnr": round(float(values[0]), 2), "ssim": round(float(values[1]), 3)}

@@ -20,6 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .refiner import Refiner, RefinerConfig
+from .scales import Scales
 from .tokenizer import Tokenizer, TokenizerConfig
 from .transformer import Transformer, TransformerConfig
 
@@ -107,14 +109,29 @@ def _transformer_sizes(shapes: Shapes) -> dict[str, Any]:
     }
 
 
+def _refiner_sizes(shapes: Shapes) -> dict[str, Any]:
+    return {
+        "depth": count(shapes, r"blocks\.(\d{1,4})\."),
+        "width": shapes["hidden_in.weight"][0],
+        "hidden": shapes["hidden_in.weight"][1],
+        "code_dim": shapes["code_in.weight"][1],
+        "length": shapes["pos_embed"][1],
+    }
+
+
 def sizes(kind: type, shapes: Shapes, source: str) -> dict[str, Any]:
     """What the entries of a file, by our names, say about its configuration."""
     try:
-        return _tokenizer_sizes(shapes) if kind is TokenizerConfig else _transformer_sizes(shapes)
+        return _SIZES[kind](shapes)
     except KeyError as error:
         raise ValueError(f'{source} lacks the entry "{error.args[0]}"') from error
     except (IndexError, ZeroDivisionError) as error:
         raise ValueError(f"{source} has entries of unexpected shapes: it is no such model") from error
+
+
+_SIZES: dict[type, Callable[[Shapes], dict[str, Any]]] = {
+    TokenizerConfig: _tokenizer_sizes, TransformerConfig: _transformer_sizes, RefinerConfig: _refiner_sizes,
+}  # fmt: skip
 
 
 def configured(kind: type[Config], values: dict[str, Any], source: str) -> Config:
@@ -132,6 +149,14 @@ def check_pair(token_config: TokenizerConfig, config: TransformerConfig, source:
         if of_tokens != of_model:
             found = f"{name} {of_tokens} in the tokenizer and {of_model} in the transformer"
             raise ValueError(f"{source}: {found}: these are no pair")
+
+
+def check_refiner(config: RefinerConfig, of: TransformerConfig, source: str) -> None:
+    """ValueError unless the refiner is for this transformer."""
+    stops = [stop for _, stop in Scales(of.sides).spans]
+    if (config.hidden, config.code_dim) != (of.width, of.code_dim) or config.length not in stops:
+        found = f"width {config.hidden}, codes of {config.code_dim} and {config.length} tokens"
+        raise ValueError(f"{source} has a refiner for another transformer, of {found}: these are no pair")
 
 
 def fill(module: nn.Module, shapes: Shapes, read: Callable[[str], Tensor], source: str) -> None:
@@ -203,6 +228,7 @@ def load_model(path: str | Path, dtype: torch.dtype = torch.float32) -> Model:
             _check_sizes(config, own[1], source)
             with torch.device("meta"):
                 modules = Tokenizer(token_config), Transformer(config)
+                modules[1].refiner = _refiner(own[1], config, source)
             for module, part, entries in zip(modules, parts, own, strict=True):
                 read = lambda n, part=part: file.get_tensor(part + n).to(held_as(part + n, dtype))  # noqa: E731
                 fill(module, entries, read, source)
@@ -211,6 +237,16 @@ def load_model(path: str | Path, dtype: torch.dtype = torch.float32) -> Model:
     except OSError as error:
         raise ValueError(f"{source} cannot be read: {error.strerror or error}") from error
     return Model(*modules, class_names, name, card)
+
+
+def _refiner(shapes: Shapes, config: TransformerConfig, source: str) -> Refiner | None:
+    """The refiner among a transformer's entries, if there is one, on the meta device."""
+    own = {name.removeprefix("refiner."): shape for name, shape in shapes.items() if name.startswith("refiner.")}
+    if not own:
+        return None
+    of_refiner = configured(RefinerConfig, sizes(RefinerConfig, own, source), source)
+    check_refiner(of_refiner, config, source)
+    return Refiner(of_refiner)
 
 
 def _check_sizes(config: TokenizerConfig | TransformerConfig, shapes: Shapes, source: str) -> None:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .precision import linear, pack
+from .refiner import Refiner
 from .scales import Scales, check_sizes
 
 _RANGES = {
@@ -117,7 +118,6 @@ class Block(nn.Module):
         super().__init__()
         d = config.width
         self.heads = config.heads
-        self.drop_path = 0.0  # set by training
         self.attention: Callable[..., Tensor] = F.scaled_dot_product_attention  # training has a faster one
         self.qkv = nn.Linear(d, 3 * d, bias=False)
         self.q_bias = nn.Parameter(torch.zeros(d))
@@ -144,22 +144,15 @@ class Block(nn.Module):
         out = self.attention(q, k, v, attn_mask=mask, scale=1.0)
         return linear(self.project, out.transpose(1, 2).reshape(b, l, d), self.project.bias)
 
-    def _drop(self, branch: Tensor) -> Tensor:
-        """Stochastic depth: leave the branch out for a share of the batch."""
-        if not self.training or self.drop_path == 0:
-            return branch
-        keep = 1 - self.drop_path
-        return branch * branch.new_empty(branch.shape[0], 1, 1).bernoulli_(keep) / keep
-
     def forward(
         self, x: Tensor, modulation: tuple[Tensor, ...], mask: Tensor | None, cache: KVCache | None, layer: int
     ) -> Tensor:
         gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
         dtype = self.qkv.weight.dtype
         branch = self.attend(_modulate(x, scale1, shift1, dtype), mask, cache, layer)
-        x = x + self._drop(branch * gamma1)
+        x = x + branch * gamma1
         hidden = linear(self.mlp_in, _modulate(x, scale2, shift2, dtype), self.mlp_in.bias, gelu=True)
-        return x + self._drop(linear(self.mlp_out, hidden, self.mlp_out.bias) * gamma2)
+        return x + linear(self.mlp_out, hidden, self.mlp_out.bias) * gamma2
 
 
 class Transformer(nn.Module):
@@ -178,6 +171,7 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.head_norm = nn.Linear(d, 2 * d)
         self.head = nn.Linear(d, config.vocab_size)
+        self.refiner: Refiner | None = None  # trained by itself, for a finished transformer
 
     @property
     def device(self) -> torch.device:
@@ -255,6 +249,10 @@ class Transformer(nn.Module):
     def logits(self, hidden: Tensor, conditioning: Conditioning) -> Tensor:
         """(b, l, d) -> (b, l, v) float32."""
         return linear(self.head, _modulate(hidden, *conditioning.head, self.head.weight.dtype), self.head.bias).float()
+
+    def refinement(self, out: Tensor) -> Tensor:
+        """(b, l, d) of the refiner -> what it adds to the logits, (b, l, v) float32."""
+        return linear(self.head, out.to(self.head.weight.dtype), None).float()
 
     def hidden(self, labels: Tensor, inputs: Tensor, known: Tensor | None = None) -> tuple[Tensor, Conditioning]:
         """Teacher-forced: labels (b,), inputs (b, L' - 1, c) and, with infill conditioning, known (b, L', c + 1) for a

@@ -1,4 +1,4 @@
-"""Training pictures: a folder tree or zip, `train|val/<class>/<file>` or just `<class>/<file>`, held in memory."""
+"""Training pictures: a folder tree or zip, `[train|val/][<class>/]<file>`, held in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from .sources import picture_files
 log = logging.getLogger(__name__)
 _THINNEST = 8  # times a side may be as long as the other: all of a picture is enlarged with its short side
 _NAMED = 5  # pictures left out, in the log
-_VALIDATION_SHARE = 20  # without a val folder, one file in twenty, chosen by its name
+_VALIDATION_SHARE = 20  # one file in so many, where no folder says the split
+_SPLITS = ("train", "val")
+_ONLY_CLASS = "picture"  # of pictures in no folder
 
 
 @dataclass(frozen=True)
@@ -59,38 +61,18 @@ class Pictures:
         square = self.arrays[index][top : top + side, left : left + side]
         return np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.LANCZOS))
 
-    def crop(self, index: int, size: int, rng: np.random.Generator, zoom: bool = True) -> np.ndarray:
-        """A random, randomly mirrored square of `size` pixels; with `zoom`, half of them taken from a random
-        larger square and shrunk, so that whole objects are seen too."""
-        return self._cut(index, size, *self._place(index, size, rng, zoom))
-
-    def _place(self, index: int, size: int, rng: np.random.Generator, zoom: bool = True) -> tuple[int, int, int, bool]:
-        """Top, left, side and mirroring of a random square: all that is random about a crop."""
+    def crop(self, index: int, size: int, rng: np.random.Generator) -> np.ndarray:
+        """A random, randomly mirrored square of `size` pixels; half of them taken from a random larger square and
+        shrunk, so that whole objects are seen too."""
         height, width = self.arrays[index].shape[:2]
         side = size
-        if zoom and min(height, width) > size and rng.random() < 0.5:
+        if min(height, width) > size and rng.random() < 0.5:
             side = int(rng.integers(size, min(height, width) + 1))
         top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-        return top, left, side, bool(rng.random() < 0.5)
-
-    def _cut(self, index: int, size: int, top: int, left: int, side: int, mirror: bool) -> np.ndarray:
-        square = self.arrays[index][top : top + side, left : left + side]
+        mirror, square = bool(rng.random() < 0.5), self.arrays[index][top : top + side, left : left + side]
         if side != size:
             square = np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.LANCZOS))
         return square[:, ::-1] if mirror else square
-
-    def batch(
-        self,
-        rng: np.random.Generator,
-        b: int,
-        size: int,
-        weights: np.ndarray | None = None,
-        rows: slice = slice(None),
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(b, 3, size, size) uint8 crops and (b,) labels; of these only `rows`, with the random numbers of all."""
-        index = rng.choice(len(self), size=b, p=weights)
-        places = [(int(i), size, *self._place(int(i), size, rng)) for i in index]
-        return stack([self._cut(*place) for place in places[rows]]), self.labels[index[rows]]
 
 
 def load_pictures(path: str | Path, split: str, size: int, largest: int | None = None) -> Pictures:
@@ -99,17 +81,13 @@ def load_pictures(path: str | Path, split: str, size: int, largest: int | None =
     ValueError with one sentence if the place holds no usable pictures."""
     path = Path(path)
     if not path.exists():
-        raise ValueError(f"there is no data at {path}: give a folder or a zip of pictures in one folder per class")
+        raise ValueError(f"there is no data at {path}: give a folder or a zip of pictures")
     arrays, classes, names = [], [], []
-    every_class: set[str] = set()
     bad: list[str] = []
+    places = _places([name for name, _ in picture_files(path)])
     for name, read in picture_files(path):
-        parts = [part for part in name.split("/") if part]
-        if len(parts) < 2:
-            continue
-        own = unicodedata.normalize("NFC", parts[-2])
-        every_class.add(own)
-        if _split_of(parts, name) != split:
+        own, belongs = places.get(name, ("", ""))
+        if belongs != split:
             continue
         try:
             arrays.append(_fitted(open_image(read()).image, size, largest or round(size * 9 / 8)))
@@ -120,21 +98,30 @@ def load_pictures(path: str | Path, split: str, size: int, largest: int | None =
         names.append(name)
     if not arrays:
         what = f"no usable {split} pictures: {bad[0]}" if bad else f"no {split} pictures"
-        raise ValueError(f"{path} holds {what}; expected {split}/<class>/<picture> or <class>/<picture>")
+        raise ValueError(f"{path} holds {what}; expected [{split}/][<class>/]<picture>")
     if bad:
         more = ", ..." if len(bad) > _NAMED else ""
         log.warning("%d of %d %s pictures left out: %s", len(bad), len(bad) + len(arrays), split,
                     ", ".join(bad[:_NAMED]) + more)  # fmt: skip
-    class_names = tuple(sorted(every_class))
+    class_names = tuple(sorted({own for own, _ in places.values()}))
     labels = np.array([class_names.index(c) for c in classes], dtype=np.int64)
     return Pictures(arrays, labels, class_names, tuple(names))
 
 
-def _split_of(parts: list[str], name: str) -> str:
-    for part in parts[:-2]:
-        if part in ("train", "val"):
-            return part
-    return "val" if zlib.crc32(name.encode()) % _VALIDATION_SHARE == 0 else "train"
+def _places(names: list[str]) -> dict[str, tuple[str, str]]:
+    """Class and split of each picture that counts, by its name: those beside class folders do not. Where no folder says
+    the split, one file in twenty is for validation, chosen by its name, and one at least."""
+    parts = {name: [part for part in name.split("/") if part] for name in names}
+    deep = {name: of for name, of in parts.items() if len(of) > 1} or {name: ["", *of] for name, of in parts.items()}
+    if {of[-2] for of in deep.values()} <= set(_SPLITS):
+        deep = {name: [*of[:-1], "", of[-1]] for name, of in deep.items()}
+    own = {name: unicodedata.normalize("NFC", of[-2]) or _ONLY_CLASS for name, of in deep.items()}
+    said = {name: next((part for part in of[:-2] if part in _SPLITS), None) for name, of in deep.items()}
+    chance = {name: zlib.crc32(name.encode()) for name in said if said[name] is None}
+    some = {name for name, value in chance.items() if value % _VALIDATION_SHARE == 0}
+    if not some and len(chance) > 1 and "val" not in said.values():
+        some = {min(chance, key=chance.__getitem__)}
+    return {name: (own[name], said[name] or ("val" if name in some else "train")) for name in deep}
 
 
 def _fitted(image: Image.Image, size: int, wanted: int) -> np.ndarray:

@@ -60,13 +60,13 @@ class Evidence:
         cells = (self.fraction.shape[-1] / self.tokenizer.scales.sides[k]) ** 2
         return lack, (share[0, :, 0] * cells).clamp_max(1.0)
 
-    def judge(self, logits: Tensor, lack: Tensor, weight: Tensor) -> Tensor:
-        """(b, l, v) logits, lack (b, l, c), weight (l,) -> the logits less what speaks against each code."""
+    def against(self, lack: Tensor, weight: Tensor) -> Tensor | None:
+        """lack (b, l, c), weight (l,) -> (b, l, v): what speaks against each code; None where nothing does."""
         if not self.strength:
-            return logits
+            return None
         codes = self.tokenizer.codebook.weight.float()
         distance = torch.cdist(lack, codes[None]).square() / self.variance
-        return logits - self.strength * weight[None, :, None] * distance
+        return self.strength * weight[None, :, None] * distance
 
 
 class Telling:

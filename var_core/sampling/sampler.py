@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..model.refiner import Refining
 from ..model.tokenizer import Tokenizer
 from ..model.transformer import KVCache, Transformer
 from .graphs import StepGraphs
@@ -208,13 +209,48 @@ class _Run:
             return self.lent.step(x, first)
         return self.transformer.step(x, conditioning, first, last, cache)
 
+    def _guidance(self, k: int) -> float:
+        return self.options.guidance * max(self.options.guidance_floor, self.scales.ratio(k)) if self.guided else 0.0
+
     def _logits(self, hidden: Tensor, k: int) -> Tensor:
         """(b or 2b, l, d) -> (b, l, v): (1 + t) * conditional - t * unconditional; one half where t is 0."""
-        t = self.options.guidance * max(self.options.guidance_floor, self.scales.ratio(k)) if self.guided else 0.0
+        t = self._guidance(k)
         if t == 0:
             return self.transformer.logits(hidden[: self.b], self.conditioning.half(self.b))
         logits = self.transformer.logits(hidden, self.conditioning)
         return (1 + t) * logits[: self.b] - t * logits[self.b :]
+
+    def _choose(self, judged: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(b, l, v) logits -> the same with what may not be drawn at -inf, and the tokens (b, l)."""
+        if noise is None:
+            return judged, judged.argmax(-1)
+        judged = filter_logits(judged, self.options.top_k, self.options.top_p)
+        return judged, (judged.softmax(-1) / noise).argmax(-1)
+
+    def _choose_in_order(
+        self, k: int, hidden: Tensor, logits: Tensor, against: Tensor | None, noise: Tensor | None, drawn: Tensor,
+        held: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        """As `_choose`, one cell after the other, given those before it by the refiner: refined logits first. `drawn`
+        (l,) marks the cells of `logits` (b, n, v) and so on; `held` (b, l) are the tokens of kept cells."""
+        refiner, t, keep = self.transformer.refiner, self._guidance(k), self.keeps[k].tolist()
+        assert refiner is not None
+        refining = Refining(refiner, hidden[: self.b] if t == 0 else hidden, self.scales.spans[k][0])
+        halves, code, found = 1 if t == 0 else 2, None, []
+        for cell, wanted in enumerate(drawn.tolist()):
+            added = self.transformer.refinement(refining.step(None if code is None else code.repeat(halves, 1, 1)))
+            added = added if t == 0 else (1 + t) * added[: self.b] - t * added[self.b :]
+            token = held[:, cell : cell + 1]
+            if wanted:
+                n = len(found)
+                refined = logits[:, n : n + 1] + added
+                judged = refined if against is None else refined - against[:, n : n + 1]
+                judged, proposal = self._choose(judged, None if noise is None else noise[:, n : n + 1])
+                found.append((refined, judged, proposal))
+                token = token if keep[cell] else proposal
+            code = self.tokenizer.codebook(token)
+        refined, judged, proposal = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+        return refined, judged, proposal
 
     def draw(self, k: int) -> ScaleStep:
         """Predict a scale, draw where it is not known, and hold what is."""
@@ -223,27 +259,29 @@ class _Run:
         drawn = torch.ones_like(keep) if options.everywhere else ~keep
         where, kept = (mask.nonzero()[:, 0].to(device, non_blocking=True) for mask in (drawn, keep))
         logits = self._logits(hidden if len(where) == len(drawn) else hidden[:, where], k)
-        lack, judged = None, logits
+        lack = against = noise = None
         if self.evidence is not None:
             lack, weight = self.evidence.at(self.canvas, k)
-            judged = self.evidence.judge(logits, lack[:, where], weight[where])
-        chance = options.top_k != 1 and (options.settle is None or k < options.settle)
-        noise = None
-        if chance:
+            against = self.evidence.against(lack[:, where], weight[where])
+        if options.top_k != 1 and (options.settle is None or k < options.settle):
             noise = exponential_noise(self.seeds, k, len(keep), logits.shape[-1], device)[:, where]
-            judged = filter_logits(judged, options.top_k, options.top_p)
-        proposal = (judged if noise is None else judged.softmax(-1) / noise).argmax(-1)
+        held = torch.zeros(self.b, len(keep), dtype=torch.long, device=device)
+        if self.known is not None and len(kept):
+            source = self.known.tokens[k]
+            held[:, kept] = self.tokenizer.nearest(lack[:, kept]) if lack is not None else source[:, kept]
+        refiner = self.transformer.refiner
+        if refiner is not None and refiner.refines(self.scales.spans[k][1]) and len(where):
+            logits, judged, proposal = self._choose_in_order(k, hidden, logits, against, noise, drawn, held)
+        else:
+            judged, proposal = self._choose(logits if against is None else logits - against, noise)
         likelihood = logits.log_softmax(-1).gather(-1, proposal[..., None]).sum((1, 2))
 
-        tokens = torch.zeros(self.b, len(keep), dtype=torch.long, device=device)
+        tokens = held.clone()
         tokens[:, where] = proposal
         codes = self.tokenizer.codebook(tokens)
         if options.smooth and noise is not None:
             codes[:, where] = smooth_codes(judged, noise, self.scales.ratio(k), self.tokenizer.codebook.weight)
-        if self.known is not None and len(kept):
-            source = self.known.tokens[k]
-            held = self.tokenizer.nearest(lack[:, kept]) if lack is not None else source[:, kept].expand(self.b, -1)
-            tokens[:, kept] = held
-            codes[:, kept] = self.tokenizer.codebook(held)
+        tokens[:, kept] = held[:, kept]
+        codes[:, kept] = self.tokenizer.codebook(held[:, kept])
         self._grow(codes, k)
         return ScaleStep(k, self.scales.sides[k], tokens, codes, self.canvas, drawn, proposal, logits, likelihood)

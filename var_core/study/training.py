@@ -116,7 +116,7 @@ def train(
         batch = Batch(torch.where(dropped, member.trunk.config.null_label, batch.labels), batch.content)
         with run.half():
             loss = member.losses(words, batch, run.rng)[0].mean()
-        run.descend(loss, choices.batch, progress, 0.0)
+        run.descend(loss, choices.batch, progress)
         losses.append(loss.item())
         return {} if run.step % 20 else {"loss": f"{np.mean(losses[-20:]):.3f}", "rate": f"{run.rate:.1e}"}
 

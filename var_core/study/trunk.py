@@ -13,8 +13,8 @@ from torch import Tensor
 from ..model.scales import Scales
 from ..model.transformer import Block, Conditioning, KVCache, Transformer, TransformerConfig
 from ..sampling.sampler import exponential_noise, filter_logits
-from ..train.infill import begin_infill
 from ..train.scalewise import ScalewiseAttention
+from ..train.transformer import begin as begin_transformer
 
 WIDTH = 24  # of a member, times its depth; a head has as many
 TOP_P = 0.95  # of every drawn token
@@ -91,7 +91,7 @@ def causal(length: int) -> Attention:
 
 def begin(config: TransformerConfig, attention: Attention) -> Transformer:
     """A transformer to train, its residual branches open from the start."""
-    trunk = begin_infill(config)
+    trunk = begin_transformer(config)
     for block in trunk.blocks:
         assert isinstance(block, Block)
         block.attention = attention

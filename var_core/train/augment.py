@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..pictures.data import Pictures
+from ..pictures.data import Pictures, stack
 
 _GREY = np.full((3, 3), 1 / 3)
 
@@ -79,12 +79,15 @@ def mild(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray
     return recolour(crop, contrast * np.eye(3), np.full(3, (1 - contrast) * 0.5 + rng.uniform(-0.05, 0.05)))
 
 
-def wild_batch(
-    sources: list[Pictures], shares: list[float], b: int, size: int, rng: np.random.Generator, choices: Wild
-) -> np.ndarray:
-    """(b, 3, size, size) uint8: each crop from a source drawn by `shares`, then from any of its pictures."""
+def own_chances(rng: np.random.Generator, b: int, rows: slice) -> list[np.random.Generator]:
+    """Random numbers of its own for each of `rows` of a batch of b: the same ones however a batch is shared."""
+    return [np.random.default_rng(seed) for seed in rng.integers(2**63, size=b)[rows]]
+
+
+def wild_batch(sources: list[Pictures], rngs: list[np.random.Generator], size: int, choices: Wild) -> np.ndarray:
+    """(b, 3, size, size) uint8: a crop for every one of `rngs`, from any source, then from any of its pictures."""
     crops = []
-    for source in rng.choice(len(sources), size=b, p=shares):
-        pictures = sources[source]
+    for rng in rngs:
+        pictures = sources[int(rng.integers(len(sources)))]
         crops.append(wild(pictures.arrays[int(rng.integers(len(pictures)))], size, rng, choices))
-    return np.ascontiguousarray(np.stack(crops).transpose(0, 3, 1, 2))
+    return stack(crops)

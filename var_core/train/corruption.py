@@ -3,12 +3,11 @@ each scale are replaced by near ones, and later targets are the nearest codes of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..measures.likelihood import Chain
 from ..model.tokenizer import Tokenizer
 
 
@@ -18,30 +17,25 @@ def near_codes(codebook: Tensor, count: int) -> Tensor:
     return torch.cdist(codebook, codebook).fill_diagonal_(torch.inf).topk(count, largest=False).indices
 
 
-@dataclass(frozen=True)
-class Chain:
-    """What one teacher-forced pass needs."""
-
-    targets: Tensor  # (b, L) long: at every scale the codes nearest to what the canvas before it lacks
-    inputs: Tensor  # (b, L - 1, c): the shrunk canvases, mistakes included
-
-
 @torch.no_grad()
 def corrupted_chain(
-    tokenizer: Tokenizer, features: Tensor, near: Tensor, rate: Tensor, where: list[Tensor], rng: np.random.Generator
-) -> Chain:
-    """features (b, c, h, w) float32; near as of `near_codes`; rate (b,) share of the codes that are replaced, at those
-    cells of scale k that where[k] (b, l) marks."""
-    canvas = torch.zeros_like(features)
+    tokenizer: Tokenizer, features: Tensor, near: Tensor, most: float, where: list[Tensor],
+    rngs: list[np.random.Generator],
+) -> Chain:  # fmt: skip
+    """features (b, c, h, w) float32; near as of `near_codes`. Of each picture a random share of the codes, at most
+    `most`, is replaced, at those cells of scale k that where[k] (b, l) marks; `rngs` are the pictures' own."""
+    canvas, device = torch.zeros_like(features), features.device
+    rate = torch.tensor([most * rng.random() for rng in rngs], device=device)
     targets, inputs, count = [], [], len(tokenizer.scales)
     for k in range(count):
         ids = tokenizer.nearest(tokenizer.shrink(features - canvas, k))
         targets.append(ids)
         if k + 1 == count:
             break
-        wrong = torch.from_numpy(rng.random(tuple(ids.shape), dtype=np.float32)) < rate[:, None]
-        other = near[ids, torch.from_numpy(rng.integers(near.shape[1], size=tuple(ids.shape)))]
-        used = torch.where(wrong & where[k], other, ids)
+        chance = np.stack([rng.random((2, ids.shape[1])) for rng in rngs])  # (b, 2, l)
+        wrong, which = torch.from_numpy(chance).to(device).unbind(1)
+        other = near[ids, (which * near.shape[1]).long()]
+        used = torch.where((wrong < rate[:, None]) & where[k], other, ids)
         canvas = canvas + tokenizer.enlarge(tokenizer.codebook(used), k)
         inputs.append(tokenizer.shrink(canvas, k + 1))
     return Chain(torch.cat(targets, 1), torch.cat(inputs, 1))

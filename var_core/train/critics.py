@@ -1,5 +1,7 @@
-"""What judges the tiny tokenizer's pictures while it trains: features of lite0, and light critics on those same maps
-(projected GAN, Sauer et al. 2021: fixed random mixing of frozen features, one small critic per resolution)."""
+"""What judges a decoder's pictures while it trains: pixels, features of lite0, and light critics on those same maps
+(projected GAN, Sauer et al. 2021: fixed random mixing of frozen features, one small critic per resolution).
+
+Every mean is over a whole batch of which a process has some rows: what they compute adds up over the processes."""
 
 from __future__ import annotations
 
@@ -10,16 +12,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from .workers import Workers
+
 _MAP_WIDTHS = (16, 24, 40, 112, 320)  # channels of lite0's maps at strides 2 to 32
 
 
+def pixel_loss(made: Tensor, real: Tensor) -> Tensor:
+    """(n,) of pictures (n, 3, H, W) in [-1, 1]: L1 and twice L2."""
+    difference = made - real
+    return difference.abs().mean((1, 2, 3)) + 2 * difference.square().mean((1, 2, 3))
+
+
 def feature_loss(made: list[Tensor], real: list[Tensor]) -> Tensor:
-    """Mean squared distance of the maps' unit-length feature vectors (LPIPS without learned weights)."""
+    """(n,) mean squared distance of the maps' unit-length feature vectors (LPIPS without learned weights)."""
     each = [
-        (F.normalize(a.float(), dim=1, eps=1e-3) - F.normalize(b.float(), dim=1, eps=1e-3)).square().sum(1).mean()
+        (F.normalize(a.float(), dim=1, eps=1e-3) - F.normalize(b.float(), dim=1, eps=1e-3)).square().sum(1).mean((1, 2))
         for a, b in zip(made, real, strict=True)
     ]
-    return torch.stack(each).mean()
+    return torch.stack(each).mean(0)
 
 
 class Mixing(nn.Module):
@@ -55,33 +65,36 @@ def _critic(width: int) -> nn.Sequential:
 class Critics:
     """Critics on five maps with hinge losses. `fooling` is for the pictures' maker, `learn` for the critics."""
 
-    def __init__(self, rate: float, width: int = 64, bfloat16: bool = True) -> None:
-        self.bfloat16 = bfloat16
-        self.mixing = Mixing(_MAP_WIDTHS, width)
-        self.nets = nn.ModuleList(_critic(width) for _ in _MAP_WIDTHS)
+    def __init__(self, rate: float, workers: Workers, bfloat16: bool = True, width: int = 64) -> None:
+        self.workers, self.half = workers, torch.autocast(workers.device.type, torch.bfloat16, enabled=bfloat16)
+        self.mixing = Mixing(_MAP_WIDTHS, width).to(workers.device)
+        self.nets = nn.ModuleList(_critic(width) for _ in _MAP_WIDTHS).to(workers.device)
         self.optimizer = torch.optim.Adam(self.nets.parameters(), lr=rate, betas=(0.0, 0.99))
 
     def _scores(self, maps: list[Tensor]) -> list[Tensor]:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+        with self.half:
             mixed = self.mixing(maps)
             return [net(x).float() for net, x in zip(self.nets, mixed, strict=True)]
 
     def fooling(self, made: list[Tensor]) -> Tensor:
+        """(n,) how far the critics are from taking each picture for real."""
         self.nets.requires_grad_(False)
-        loss = torch.stack([-score.mean() for score in self._scores(made)]).sum()
+        loss = torch.stack([-score.mean((1, 2, 3)) for score in self._scores(made)]).sum(0)
         self.nets.requires_grad_(True)
         return loss
 
-    def learn(self, made: list[Tensor], real: list[Tensor]) -> tuple[float, float]:
-        """One step on detached maps. Returns the loss and the share of positions told right."""
+    def learn(self, made: list[Tensor], real: list[Tensor], b: int) -> Tensor:
+        """One step on detached maps of this process's share of b pictures. (2,): its part of the loss and of the share
+        of positions told right."""
         n = len(made[0])
-        scores = self._scores([torch.cat((a.detach(), b)) for a, b in zip(made, real, strict=True)])
-        loss = torch.stack([F.relu(1 + s[:n]).mean() + F.relu(1 - s[n:]).mean() for s in scores]).sum()
+        scores = self._scores([torch.cat((one.detach(), other)) for one, other in zip(made, real, strict=True)])
+        loss = torch.stack([_part(F.relu(1 + s[:n]), b) + _part(F.relu(1 - s[n:]), b) for s in scores]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.workers.add_gradients(self.nets.parameters())
         self.optimizer.step()
-        right = torch.stack([((s[:n] < 0).float().mean() + (s[n:] > 0).float().mean()) / 2 for s in scores])
-        return loss.item(), right.mean().item()
+        right = torch.stack([_part((s[:n] < 0).float(), b) + _part((s[n:] > 0).float(), b) for s in scores]).mean() / 2
+        return torch.stack((loss.detach(), right))
 
     def state(self) -> dict[str, Any]:
         optimizer = self.optimizer.state_dict()
@@ -91,3 +104,8 @@ class Critics:
         self.mixing.load_state_dict(saved["mixing"])
         self.nets.load_state_dict(saved["nets"])
         self.optimizer.load_state_dict(saved["optimizer"])
+
+
+def _part(values: Tensor, b: int) -> Tensor:
+    """What (n, 1, h, w) values of n pictures add to the mean over b."""
+    return values.mean((1, 2, 3)).sum() / b

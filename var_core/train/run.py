@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import PARAM_LIST, AveragedModel, get_ema_multi_avg_fn
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from .workers import Workers
@@ -159,56 +158,23 @@ def restore_random_state(rng: np.random.Generator, saved: dict[str, Any]) -> Non
 
 
 class Log:
-    """Appends rows to a CSV file; columns are fixed by the first row."""
+    """Appends rows to a CSV file; columns are those of its first row."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, row: dict[str, Any]) -> None:
+        columns = list(row)
+        if self.path.exists():
+            with self.path.open(newline="") as file:
+                columns = next(csv.reader(file), columns)
         new = not self.path.exists()
         with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
+            writer = csv.DictWriter(file, fieldnames=columns, extrasaction="ignore")
             if new:
                 writer.writeheader()
             writer.writerow({key: f"{value:.5g}" if isinstance(value, float) else value for key, value in row.items()})
-
-
-def forward_flop(work: Callable[[], object]) -> float:
-    """Floating-point operations of the matrix products and convolutions in one call."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        work()
-    return float(counter.get_total_flops())
-
-
-def matmul_ceiling(device: torch.device, dtype: torch.dtype, side: int = 1024) -> float:
-    """FLOP/s of a square matrix product on this machine, best of five."""
-    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    times = []
-    for _ in range(6):
-        began = time.perf_counter()
-        (a @ b).sum().item()
-        times.append(time.perf_counter() - began)
-    return 2 * side**3 / min(times[1:])
-
-
-class Meter:
-    """Throughput since the last reading, of all processes: pictures a second, and model-FLOP utilisation (three
-    forward passes a step, against a matrix product's FLOP/s here; PaLM, appendix B)."""
-
-    def __init__(self, workers: Workers, dtype: torch.dtype) -> None:
-        self.ceiling = matmul_ceiling(workers.device, dtype) * workers.count
-        self.pictures, self.flop, self.began = 0, 0.0, time.monotonic()
-
-    def add(self, pictures: int, flop_each: float) -> None:
-        self.pictures += pictures
-        self.flop += 3 * pictures * flop_each
-
-    def read(self) -> dict[str, float]:
-        seconds = max(time.monotonic() - self.began, 1e-9)
-        figures = {"pictures/s": self.pictures / seconds, "utilisation": self.flop / seconds / self.ceiling}
-        self.pictures, self.flop, self.began = 0, 0.0, time.monotonic()
-        return figures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,9 +223,6 @@ class Run(Generic[Trained]):
     def __post_init__(self) -> None:
         self.rng, spent = np.random.default_rng(self.seed), 0.0
         self.average = averaged(self.trained, self.descent.decay)
-        self.meter = Meter(
-            self.workers, torch.bfloat16 if self.bfloat16 else torch.float32
-        )  # draws random numbers: before the state
         saved = load_state(self.out / "state.pt")
         if saved is not None:
             for name, value in self.about.items():
@@ -269,13 +232,14 @@ class Run(Generic[Trained]):
             self.average.module.load_state_dict(saved["average"])
             self.optimizer.load_state_dict(saved["optimizer"])
             for name in self.kept:
-                value = saved[name]
+                value = saved.get(name, self.kept[name])
                 self.kept[name] = value.to(self.workers.device) if isinstance(value, Tensor) else value
             self.step, spent = saved["step"], saved["minutes"]
             restore_random_state(self.rng, saved["random"])
         self.average.n_averaged.fill_(self.step)
         self.workers.same_start(self.step)
         self.clock, self.log = Clock(self.length, spent, self.step), Log(self.out / "log.csv")
+        self._pictures, self._since = 0, time.monotonic()
 
     @property
     def averaged(self) -> Trained:
@@ -293,35 +257,35 @@ class Run(Generic[Trained]):
         """bfloat16 autocast, where this run has it."""
         return torch.autocast(self.workers.device.type, torch.bfloat16, enabled=self.bfloat16 and wanted)
 
-    def descend(self, loss: Tensor, b: int, progress: float, flop_each: float) -> None:
-        """One step down the mean `loss` of this process's rows of a batch of b; `flop_each` are those of a forward
-        pass of one picture."""
+    def speed(self) -> float:
+        """Pictures a second since the last call."""
+        done, since, now = self._pictures, self._since, time.monotonic()
+        self._pictures, self._since = 0, now
+        return done / max(now - since, 1e-9)
+
+    def descend(self, loss: Tensor, b: int, progress: float) -> None:
+        """One step down the loss of a batch of b, of which `loss` is this process's part: the parts of all add up."""
         self.rate = self.descent.rate(self.step, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * group.get("share", 1.0)
         learning = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.optimizer.zero_grad(set_to_none=True)
-        (loss * self.workers.part(b)).backward()
+        loss.backward()
         self.workers.add_gradients(learning)
         nn.utils.clip_grad_norm_(learning, self.descent.clip)
         self.optimizer.step()
         self.average.update_parameters(self.trained)
-        self.meter.add(b, flop_each)
+        self._pictures += b
         self.step += 1
 
-    def go(
-        self,
-        step: Callable[[float], dict[str, Any]],
-        report: Callable[[bool], dict[str, Any]],
-        enough: Callable[[], bool] = lambda: False,
-    ) -> dict[str, Any]:
-        """Call `step` with the progress in [0, 1] until the length, or this piece of it, is over or there is `enough`;
-        what it returns stands beside the bar. `report` (told whether it is the last one) and a save come every
-        `save_minutes` and at the end. Returns the last report of the first process."""
+    def go(self, step: Callable[[float], dict[str, Any]], report: Callable[[bool], dict[str, Any]]) -> dict[str, Any]:
+        """Call `step` with the progress in [0, 1] until the length, or this piece of it, is over; what it returns
+        stands beside the bar. `report` (told whether it is the last one) and a save come every `save_minutes` and at
+        the end. Returns the last report of the first process."""
         first, saved = self.workers.first, self.clock.minutes
         with tqdm(initial=self.step, total=self.length.steps, unit="step", mininterval=5, disable=not first) as bar:
             while True:
-                over = self.clock.finished(self.step) or self.clock.piece_over(self.step) or enough()
+                over = self.clock.finished(self.step) or self.clock.piece_over(self.step)
                 progress, over = self.workers.agree([self.clock.progress(self.step), over])
                 if over:
                     break
@@ -332,7 +296,7 @@ class Run(Generic[Trained]):
                     self._tell(report(False))
                     self.save()
                     saved = self.clock.minutes
-                    self.meter.read()  # what it took is not training's
+                    self.speed()  # what it took is not training's
         figures = report(True) if first else {}
         self.workers.after_first(self.save)
         return figures

@@ -26,7 +26,7 @@ class ScalewiseAttention:
         length = q.shape[2]
         first = min(self.first, length)
         scores = (q[:, :, :first] * scale) @ k[:, :, :first].transpose(-1, -2)
-        scores = scores + self.bias[:first, :first].to(scores.dtype)
+        scores = scores + self.bias[:first, :first].to(scores)
         pieces, start = [scores.softmax(-1) @ v[:, :, :first]], first
         for stop in self.stops:
             if first < stop <= length:

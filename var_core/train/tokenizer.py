@@ -1,16 +1,14 @@
-"""Training of the multi-scale tokenizer without collapse.
+"""Training of a multi-scale tokenizer with the tiny encoder and decoder, from published weights on or from none.
 
-Recipe: a warm-up without quantization, a codebook started by k-means over residuals of every scale, restarts of
-codes that a long window did not use, a random cut of the last scales for a share of each batch (so that every
-coarse canvas decodes to a picture), and pixel, multi-scale and gradient losses. Each part can be left out, and others
-put in, for a comparison (`python -m var_core.train compare`). The decoder of a finished model can be trained further by
-itself: its tokens stay what they are, so its transformer stays right.
+The codebook starts by k-means over the residuals of all scales. With published weights the encoder is held at first;
+then everything learns, from pixels and features of lite0. A quarter of every batch is cut after a random scale, so that
+each preview is a picture. Sharpness comes later, from critics that pull on the decoder alone (`decoder`): with the
+encoder free, they make its features grow until the decoder's input saturates.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,184 +17,214 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..measures.classifier import Classifier, load_classifier
-from ..measures.reconstruction import reconstruct
-from ..model.registry import open_model
+from ..measures.lite import Lite
+from ..measures.reconstruction import RoundTrip, centres
+from ..model.tiny import TinyDecoder, TinyEncoder, load_start
 from ..model.tokenizer import Refine, Tokenizer, TokenizerConfig
-from ..pictures.data import Pictures, load_pictures, stack, to_model
-from .codebook import cuts, quantize_with_gradients, restart_codes, start_codebook
-from .losses import Perceptual, picture_loss, tokenizer_loss
-from .run import Descent, Length, Run, Workers, forward_flop
+from ..pictures.data import Pictures, stack, to_model
+from .augment import Wild, own_chances, wild_batch
+from .codes import cut_after, quantize_through, restart_codes, start_codes
+from .critics import feature_loss, pixel_loss
+from .run import Descent, Length, Log, Run
+from .workers import Workers
 
 _COLUMNS = 8  # of the grid of pictures
+_LOOKED_AT = 4  # maps of lite0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerTraining:
-    """Choices of a run; `small_share` of it sees crops of half the size."""
+    """Choices of a run."""
 
-    batch: int = 32
-    peak_rate: float = 1e-3
+    batch: int = 8
+    peak_rate: float = 4e-4
+    encoder_rate: float = 0.5  # of the peak
+    encoder_from: float = 0.15  # of the run's length: before, a published encoder is held
     decay: float = 0.999  # of the averaged weights
-    warmup_steps: int = 400  # without quantization
-    small_share: float = 0.5
-    cut_share: float = 0.2  # of each batch: the last scales are left out
-    restart_every: int = 200  # steps over which a code must be used once; 0: no restarts
+    features: float = 0.4  # weight of lite0's features
+    codebook: float = 1.0
     commitment: float = 0.25
-    kmeans: bool = True  # the codebook's start; otherwise random vectors
-    rotation: bool = False  # gradients by rotation instead of straight through
-    plain_pixels: bool = False  # no multi-scale and gradient terms
-    perceptual: float = 0.0  # weight of distances in features of `judge`
-    judge: str | None = None  # file of a classifier trained on the same pictures
-    decoder_of: str | None = None  # a model whose decoder alone is trained further, from its weights on
-    balance: float = 0.5
-    save_minutes: float = 4.0
+    size: float = 0.05  # of the features' mean square: keeps them where the decoder's input does not saturate
+    cut: int = 2  # pictures of each batch that end after a random scale
+    cut_weight: float = 4.0  # of their pixels: nothing else pulls on them, and a grid is soon woven
+    restart_every: int = 250  # steps over which a code must be used once
+    start_pictures: int = 384  # for the k-means start
+    save_minutes: float = 5.0
+    measure_every: int = 3  # reports between measurements
+    log_every: int = 50  # steps
     seed: int = 0
 
-    @property
-    def window(self) -> int:
-        """Steps between rows of the log."""
-        return self.restart_every or 200
 
-
-def _judge(path: str | None) -> Classifier:
-    if path is None:
-        raise ValueError("a perceptual loss needs a judge: train one with python -m var_core.train classifier")
-    return load_classifier(Path(path))
-
-
-def _begin(config: TokenizerConfig, decoder_of: str | None) -> Tokenizer:
-    """A tokenizer to train: a new one, or a model's own with all but its decoder held."""
-    if decoder_of is not None:
-        tokenizer = open_model(decoder_of).tokenizer.float().requires_grad_(False)
-        tokenizer.decoder.requires_grad_(True)
-        tokenizer.post_quant_conv.requires_grad_(True)
-        return tokenizer
+def start_tokenizer(config: TokenizerConfig, start: tuple[Path, Path] | None) -> Tokenizer:
+    """A tiny tokenizer whose refinements are the identity, so that a code means what it says; its encoder and decoder
+    from (encoder, decoder) files if given."""
     tokenizer = Tokenizer(config)
-    initialise(tokenizer)
-    return tokenizer
-
-
-def initialise(tokenizer: Tokenizer) -> None:
-    """Refine convolutions start as the identity, so that a code means what it says."""
     for refine in tokenizer.refine:
         assert isinstance(refine, Refine) and refine.bias is not None
         nn.init.dirac_(refine.weight)
         nn.init.zeros_(refine.bias)
+    if start is not None:
+        assert isinstance(tokenizer.encoder, TinyEncoder) and isinstance(tokenizer.decoder, TinyDecoder)
+        load_start(tokenizer.encoder, start[0])
+        load_start(tokenizer.decoder, start[1])
+    tokenizer.set_channels_last(True)
+    return tokenizer
+
+
+def _optimizer(tokenizer: Tokenizer, training: TokenizerTraining) -> torch.optim.AdamW:
+    """The encoder learns more slowly; codes do not decay."""
+    encoder, codes = list(tokenizer.encoder.parameters()), [tokenizer.codebook.weight]
+    rest = [*tokenizer.decoder.parameters(), *tokenizer.refine.parameters()]
+    groups = [{"params": encoder, "share": training.encoder_rate}, {"params": rest}]
+    groups.append({"params": codes, "weight_decay": 0.0})
+    return torch.optim.AdamW(groups, lr=training.peak_rate, betas=(0.9, 0.95), weight_decay=1e-2)
 
 
 def train_tokenizer(
     config: TokenizerConfig,
     training: TokenizerTraining,
-    data: str | Path | tuple[Pictures, Pictures],
+    sources: list[Pictures],
+    val: Pictures,
     out: Path,
     *,
     length: Length,
+    start: tuple[Path, Path] | None = None,
     workers: Workers = Workers(),  # noqa: B008  frozen
     bfloat16: bool = True,
 ) -> dict[str, Any]:
-    """Train for `length` on a place of pictures, or on both splits; the next call with the same `out` goes on where a
-    piece ended. Returns the last validation figures (of the first process)."""
+    """Train for `length` on crops of `sources`; the next call with the same `out` goes on where a piece ended. `start`
+    are published (encoder, decoder) files. Returns the last figures on `val`, whose class names are written down."""
     torch.manual_seed(training.seed)
-    tokenizer = _begin(config, training.decoder_of).to(workers.device)
-    config = tokenizer.config
-    if training.decoder_of is not None:
-        training = replace(training, warmup_steps=0, kmeans=False, restart_every=0)
-    if not isinstance(data, tuple):
-        data = load_pictures(data, "train", config.resolution), load_pictures(data, "val", config.resolution)
-    learning = [p for p in tokenizer.parameters() if p.requires_grad]
+    tokenizer = start_tokenizer(config, start).to(workers.device)
     run = Run(
-        out=out, trained=tokenizer, length=length, workers=workers, bfloat16=bfloat16, seed=training.seed,
-        optimizer=torch.optim.AdamW(learning, lr=training.peak_rate, betas=(0.9, 0.99), weight_decay=1e-2),
-        descent=Descent(peak_rate=training.peak_rate, clip=1.0, decay=training.decay),
-        about={"config": asdict(config), "class_names": list(data[0].class_names)},
-        kept={"used": torch.zeros(config.vocab_size, device=workers.device)}, save_minutes=training.save_minutes,
+        out=out, trained=tokenizer, optimizer=_optimizer(tokenizer, training), length=length, workers=workers,
+        descent=Descent(peak_rate=training.peak_rate, clip=1.0, decay=training.decay), bfloat16=bfloat16,
+        about={"config": asdict(config), "class_names": list(val.class_names)},
+        kept={"used": torch.zeros(config.vocab_size, device=workers.device), "reports": 0},
+        save_minutes=training.save_minutes, seed=training.seed,
     )  # fmt: skip
-    stage = _Stage(run, training, *data)
+    stage = _Stage(run, training, sources, val, 0.0 if start is None else training.encoder_from)
     return run.go(stage.step, stage.report)
 
 
 class _Stage:
     """What a step of a tokenizer run is, and what is told of it."""
 
-    def __init__(self, run: Run[Tokenizer], training: TokenizerTraining, train: Pictures, val: Pictures) -> None:
-        self.run, self.training, self.train, self.val = run, training, train, val
-        self.weights = train.weights(training.balance)
-        self.perceptual = Perceptual(_judge(training.judge)).to(run.workers.device) if training.perceptual else None
-        tokenizer = run.trained
-        probe = torch.zeros(1, 3, tokenizer.config.resolution, tokenizer.config.resolution, device=run.workers.device)
-        self.flop = forward_flop(lambda: tokenizer.decode(tokenizer.features(probe)))  # of a whole picture
+    def __init__(
+        self, run: Run[Tokenizer], training: TokenizerTraining, sources: list[Pictures], val: Pictures,
+        encoder_from: float,
+    ) -> None:  # fmt: skip
+        self.run, self.training, self.sources, self.encoder_from = run, training, sources, encoder_from
+        self.lite, self.telling = Lite(0).to(run.workers.device), Telling(run, val, training.measure_every)
+        if run.step == 0:
+            self._start_codes()
+
+    def _start_codes(self) -> None:
+        run, tokenizer, b = self.run, self.run.trained, self.training.start_pictures
+        rngs = own_chances(run.rng, b, run.workers.rows(b))
+        with torch.no_grad(), run.half():
+            parts = [rngs[at : at + 32] for at in range(0, len(rngs), 32)]
+            features = torch.cat([tokenizer.encoder(wild_images(run, self.sources, part)).float() for part in parts])
+        start_codes(tokenizer, run.workers.whole(features, b), run.rng)
+        run.workers.from_first(tokenizer.codebook.weight.data)
+        run.averaged.codebook.load_state_dict(tokenizer.codebook.state_dict())
 
     def step(self, progress: float) -> dict[str, Any]:
-        run, training, tokenizer = self.run, self.training, self.run.trained
-        small = progress < training.small_share
-        size = tokenizer.config.resolution // (2 if small else 1)
-        b = training.batch * (2 if small else 1)
-        batch, _ = self.train.batch(run.rng, b, size, self.weights, run.workers.rows(b))
-        image = to_model(batch, run.workers.device)
-        with run.half(training.decoder_of is None):  # held tokens are exact ones
-            features = tokenizer.quant_conv(tokenizer.encoder(image)).float()
-        if run.step == training.warmup_steps:
-            self._start_codes(features.detach(), b)
-        canvas, distances = features, features.new_zeros(2)
-        residuals: list[Tensor] = []
-        if run.step >= training.warmup_steps:
-            canvas, distances, residuals = self._quantize(features, b)
+        run, choices, tokenizer = self.run, self.training, self.run.trained
+        b, rows = choices.batch, run.workers.rows(choices.batch)
+        image = wild_images(run, self.sources, own_chances(run.rng, b, rows))
+        stops = torch.from_numpy(cut_after(b, choices.cut, len(tokenizer.scales), run.rng)[rows]).to(image.device)
+        learning = progress >= self.encoder_from
+        with torch.set_grad_enabled(learning), run.half():
+            features = tokenizer.encoder(image).float()
+        canvas, distances, tokens, residuals = quantize_through(tokenizer, features, stops)
         with run.half():
-            made = tokenizer.decoder(tokenizer.post_quant_conv(canvas)).float()
-            pixels = picture_loss(made, image, training.plain_pixels)
-            if self.perceptual is not None:
-                pixels = pixels + training.perceptual * self.perceptual(made, image)
-        loss = tokenizer_loss(pixels, distances, training.commitment, None if residuals else features)
-        run.descend(loss, b, progress, self.flop * (size / tokenizer.config.resolution) ** 2)
-        if not residuals or run.step % training.window:
-            return {}
-        moved = self._restart(residuals, b)
-        error = (made.detach() - image).square().mean() / 4
-        means = torch.stack((loss.detach(), pixels.detach(), distances[0].detach(), error)) * run.workers.part(b)
-        return self._log(run.workers.total(means).tolist(), size, moved)
+            made = tokenizer.decoder(canvas).float()
+        cut, distances = stops < len(tokenizer.scales), distances.sum(1) / b
+        whole = slice(int(cut.sum()), None)  # cut ones come first
+        looks = self._looks(made[whole], image[whole])
+        pixels = (pixel_loss(made, image) * torch.where(cut, choices.cut_weight, 1.0)).sum() / b
+        loss = pixels + choices.features * looks + choices.codebook * distances[0]
+        if learning:
+            loss = loss + choices.commitment * distances[1] + choices.size * features.square().mean((1, 2, 3)).sum() / b
+        run.descend(loss, b, progress)
+        quality = decibels(made[whole], image[whole]).sum() / max(b - choices.cut, 1)
+        self.telling.count(pixels=pixels, features=looks, codebook=distances[0], psnr=quality)
+        ids = torch.bincount(torch.cat(tokens, 1).flatten(), minlength=len(run.kept["used"])).float()
+        run.kept["used"] += run.workers.total(ids)
+        if run.step % choices.restart_every == 0:
+            self._restart(residuals)
+        return self.telling.log() if run.step % choices.log_every == 0 else {}
 
-    def _start_codes(self, features: Tensor, b: int) -> None:
-        run, codebook = self.run, self.run.trained.codebook
-        if self.training.kmeans:
-            start_codebook(run.trained, run.workers.whole(features, b), run.rng)
-        run.workers.from_first(codebook.weight.data)
-        run.averaged.codebook.load_state_dict(codebook.state_dict())
-
-    def _quantize(self, features: Tensor, b: int) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Canvas, distances and residuals as of `quantize_with_gradients`, with a share of the pictures cut short;
-        counts the codes in use."""
-        run, tokenizer = self.run, self.run.trained
-        stops = cuts(b, tokenizer.count_for(features.shape[-1]), self.training.cut_share, run.rng)
-        stops = torch.from_numpy(stops[run.workers.rows(b)]).to(features.device)
-        canvas, distances, tokens, residuals = quantize_with_gradients(
-            tokenizer, features, stops, self.training.rotation
+    def _looks(self, made: Tensor, image: Tensor) -> Tensor:
+        """This process's part of the mean distance in lite0's features."""
+        with torch.no_grad():
+            real = self.lite.maps(image, _LOOKED_AT)
+        return feature_loss(self.lite.maps(made, _LOOKED_AT), real).sum() / max(
+            self.training.batch - self.training.cut, 1
         )
-        ids = torch.cat([t.flatten() for t in tokens])
-        run.kept["used"] += run.workers.total(torch.bincount(ids, minlength=tokenizer.config.vocab_size))
-        return canvas, distances, residuals
 
-    def _restart(self, residuals: list[Tensor], b: int) -> int:
-        """Move the codes that the window left unused, and begin the next window. Returns how many."""
-        run, moved = self.run, 0
-        if self.training.restart_every:
-            whole = [run.workers.whole(r, b) for r in residuals]
-            moved = len(restart_codes(run.trained, run.optimizer, run.kept["used"], whole, run.rng))
+    def _restart(self, residuals: list[Tensor]) -> None:
+        run = self.run
+        whole = [run.workers.whole(part, self.training.batch) for part in residuals]
+        moved = restart_codes(run.trained, run.optimizer, run.kept["used"], whole, run.rng)
+        self.telling.restarted += len(moved)
         run.kept["used"].zero_()
-        return moved
-
-    def _log(self, means: list[float], size: int, moved: int) -> dict[str, Any]:
-        run, (loss, pixels, codebook, error) = self.run, means
-        psnr = -10 * math.log10(max(error, 1e-9))
-        row = {"step": run.step, "minutes": run.clock.minutes, "rate": run.rate, "size": size, "loss": loss}
-        row |= {"pixels": pixels, "codebook": codebook, "restarted": moved, "psnr": psnr, **run.meter.read()}
-        if run.workers.first:
-            run.log.write(row)
-        return {"psnr": f"{psnr:.2f}", "restarted": moved, "size": size}
 
     def report(self, last: bool) -> dict[str, Any]:
-        sample_grid(self.run.averaged, self.val, self.run.out / "grid.png")
-        return reconstruct(self.run.averaged, self.val, None if last else 128)
+        return self.telling.report(last)
+
+
+def wild_images(run: Run[Tokenizer], sources: list[Pictures], rngs: list[np.random.Generator]) -> Tensor:
+    """(b, 3, H, W) in [-1, 1]: a crop for each of `rngs`."""
+    size = run.trained.config.resolution
+    image = to_model(wild_batch(sources, rngs, size, Wild()), run.workers.device)
+    return image.contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def decibels(made: Tensor, real: Tensor) -> Tensor:
+    """(n,) PSNR of pictures (n, 3, H, W) in [-1, 1]."""
+    return -10 * ((made - real).square().mean((1, 2, 3)) / 4).clamp_min(1e-9).log10()
+
+
+class Telling:
+    """What a run tells of its tokenizer: means of steps in log.csv, at times figures of validation pictures in
+    measures.csv, a grid of previews."""
+
+    def __init__(self, run: Run[Tokenizer], val: Pictures, measure_every: int) -> None:
+        self.run, self.val, self.measure_every = run, val, measure_every
+        self.sums, self.steps, self.restarted = dict[str, Tensor](), 0, 0
+        self.measure = RoundTrip(*centres(val, run.trained.config.resolution)) if run.workers.first else None
+
+    def count(self, **parts: Tensor) -> None:
+        """This process's part of the figures of a step."""
+        self.steps += 1
+        for name, value in parts.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()
+
+    def log(self) -> dict[str, Any]:
+        """Means over the steps since the last row."""
+        names, steps = list(self.sums), self.steps
+        means = (self.run.workers.total(torch.stack([self.sums[name] for name in names])) / steps).tolist()
+        row = {"step": self.run.step, "minutes": self.run.clock.minutes, **dict(zip(names, means, strict=True))}
+        row |= {"restarted": self.restarted, "pictures/s": self.run.speed()}
+        self.sums.clear()
+        self.steps = self.restarted = 0
+        if self.run.workers.first:
+            self.run.log.write(row)
+        return {"psnr": f"{row['psnr']:.2f}", "features": f"{row['features']:.3f}"}
+
+    def report(self, last: bool) -> dict[str, Any]:
+        run = self.run
+        run.kept["reports"] += 1
+        sample_grid(run.averaged, self.val, run.out / "grid.png")
+        if self.measure is None or (run.kept["reports"] % self.measure_every and not last):
+            return {}
+        found = self.measure(run.averaged, run.bfloat16)
+        figures = {"psnr": found["psnr"], "frechet": found["frechet"], "codes": found["codes_used"]}
+        Log(run.out / "measures.csv").write({"step": run.step, "minutes": run.clock.minutes, **figures})
+        return figures
 
 
 @torch.inference_mode()

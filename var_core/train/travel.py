@@ -14,12 +14,11 @@ from pathlib import Path
 
 _MANIFEST = "manifest.json"
 _LONGEST = 200  # bytes of a name
-_REBUILT = ("train-tokens.npy", "val-tokens.npy")  # a run makes them again from the data and the tokenizer
 
 
-def split_run(run: Path, out: Path, part_mib: float = 16.0, caches: bool = False) -> list[Path]:
+def split_run(run: Path, out: Path, part_mib: float = 16.0) -> list[Path]:
     """Write the files of `run` as parts of at most `part_mib` MiB into `out`; returns all files written, the
-    manifest last. Token caches stay behind unless `caches`. ValueError if there is no run, or parts lie in `out`."""
+    manifest last. ValueError if there is no run, or parts lie in `out`."""
     if not (run / "state.pt").is_file():
         raise ValueError(f"there is no run at {run}: expected a folder with state.pt")
     if not 1 <= part_mib * 2**20 < math.inf:
@@ -31,8 +30,6 @@ def split_run(run: Path, out: Path, part_mib: float = 16.0, caches: bool = False
     written: list[Path] = []
     manifest = []
     for file in sorted(path for path in run.iterdir() if path.is_file() and path.suffix != ".partial"):
-        if file.name in _REBUILT and not caches:
-            continue
         parts, digest = [], hashlib.sha256()
         with file.open("rb") as source:
             while (chunk := source.read(size)) or not parts:

@@ -38,11 +38,6 @@ class Workers:
             raise ValueError(f"a batch of {b} cannot be shared by {self.count} processes: raise --batch")
         return slice(b * self.rank // self.count, b * (self.rank + 1) // self.count)
 
-    def part(self, b: int) -> float:
-        """The share of a batch of b that `rows` is: what this process's mean loss counts."""
-        rows = self.rows(b)
-        return (rows.stop - rows.start) / b
-
     def total(self, value: Tensor) -> Tensor:
         """The sum over all processes, in place."""
         if self.count > 1:
