@@ -12,13 +12,13 @@ from PIL import Image
 
 from var_core.study import editing, peers
 from var_core.study.members import TITLES
-from var_core.study.scaling import Grid, rows
+from var_core.study.scaling import rows
 from var_core.study.tokens import Cache
 from var_core.study.training import Deadline, Machine
 from var_core.train.run import load_state
 
 CPU, NAMES = Machine(torch.device("cpu")), list(TITLES)
-SMALL = {"depth": 1, "flop": 1e8, "rate": 3e-3, "batch": 4}
+SMALL = {"depth": 1, "flop": 1e8, "rates": (3e-3,), "batch": 4}
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,17 @@ def test_a_cut_peer_equals_an_uncut_one(tokens: Cache, study: Path, tmp_path: Pa
         assert peers.train_peers(tokens, tmp_path, [name], CPU, Deadline(None), **SMALL)
         one, two = (load_state(place / "peers" / name / "state.pt") or {} for place in (study, tmp_path))
         assert all(torch.equal(value, two["average"][key]) for key, value in one["average"].items())
+
+
+def test_each_takes_the_best_of_its_rates_cut_or_not(tokens: Cache, tmp_path: Path) -> None:
+    few = SMALL | {"rates": (1e-6, 1e-2)}
+    assert not peers.train_peers(tokens, tmp_path, ["raster"], CPU, Short(), **few)
+    assert peers.train_peers(tokens, tmp_path, ["raster"], CPU, Deadline(None), **few)
+    tried = {float(row["rate"]): float(row["loss"]) for row in rows(tmp_path / "csv" / "peer-rates.csv")}
+    assert list(tried) == [1e-6, 1e-2] and tried[1e-2] < tried[1e-6]
+    (row,) = rows(tmp_path / "csv" / "members.csv")
+    assert float(row["rate"]) == 1e-2 and float(row["loss"]) < tried[1e-2]
+    assert float(row["flop"]) == pytest.approx(1e8, rel=0.1)
 
 
 class Short(Deadline):
@@ -128,8 +139,6 @@ def test_an_edit_changes_the_hole_alone(name: str, tokens: Cache, study: Path) -
 def test_what_is_not_there_is_said(tokens: Cache, study: Path, data: list[str], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="var is not trained yet: run"):
         peers.open_member(tmp_path, "var", tokens)
-    with pytest.raises(ValueError, match="no rates were tried at depth"):
-        peers.train_peers(tokens, tmp_path, ["var"], CPU, Deadline(None), depth=1, flop=1e7, grid=Grid(depths=(1, 2)))
     with pytest.raises(ValueError, match="no guidance was tried for var"):
         peers.best_guidance(tmp_path, "var")
     with pytest.raises(ValueError, match="3 pictures say nothing: edit at least 4"):

@@ -5,7 +5,7 @@ from the measured time of a step on one (33 GFLOP/s at depth 3, 66 at depth 6, 7
 
     tokens --tokenizer MODEL --data pictures.zip        0.5 h   features and tokens, once
     scaling                                              18 h   rates at both ends, then five sizes by four budgets
-    peers train                                          13 h   VAR and five peers, 1e15 FLOP each
+    peers train                                          17 h   VAR and five peers, three rates, 1e15 FLOP each
     peers measure --data pictures.zip                     2 h   guidance swept, the table
     peers speed                                         0.1 h   seconds a picture, side by side
     peers sheet --data pictures.zip                     0.1 h   one contact sheet (peers sample NAME: one member's)
@@ -32,7 +32,7 @@ from ..model.precision import fast_bfloat16
 from . import editing, peers
 from .members import TITLES
 from .report import check, report
-from .scaling import scaling
+from .scaling import RATES, scaling
 from .tokens import gather, make_tokens, open_tokens
 from .training import Deadline, Machine
 
@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     work.add_argument("--data", action="append", default=[], help="measure, sheet: as for the tokens")
     work.add_argument("--depth", type=int, default=peers.DEPTH, help="train (default %(default)s)")
     work.add_argument("--flop", type=float, default=peers.FLOP, help="train: of each member (default %(default)s)")
-    work.add_argument("--rate", type=float, help="train: instead of the one that scaling found for the depth")
+    work.add_argument("--rate", type=float, help="train: this one, instead of the best of three")
     work.add_argument("--guidance", type=float, help="sample: instead of the swept one")
     work.add_argument("--count", type=int, default=24, help="sample: pictures (default %(default)s)")
     work.add_argument("--runs", type=int, default=5, help="speed: timed pictures of each (default %(default)s)")
@@ -114,8 +114,11 @@ def _peers(args: argparse.Namespace, machine: Machine, deadline: Deadline) -> di
         raise ValueError(f"peers {args.action} needs the pictures: give --data as for the tokens")
     cache = open_tokens(out / "tokens")
     if args.action == "train":
-        chosen = {"depth": args.depth, "flop": args.flop, "rate": args.rate}
-        return {"whole": peers.train_peers(cache, out, names, machine, deadline, **chosen), "tables": str(out / "csv")}
+        rates = RATES if args.rate is None else (args.rate,)
+        done = peers.train_peers(
+            cache, out, names, machine, deadline, depth=args.depth, flop=args.flop, rates=rates
+        )  # fmt: skip
+        return {"whole": done, "tables": str(out / "csv")}
     if args.action == "measure":
         return {"whole": peers.measure(cache, out, args.data, names, machine, deadline), "tables": str(out / "csv")}
     if args.action == "speed":

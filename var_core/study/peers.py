@@ -16,9 +16,9 @@ from ..files.images import save_png
 from ..measures.judge import Judge, fit_judge, look
 from ..measures.metrics import bootstrap, frechet, interval, kernel_distance
 from ..pictures.data import Pictures
-from ..train.run import Log, load_state
+from ..train.run import Log, Run, load_state
 from .members import TITLES, Member, build
-from .scaling import WHOLE, Grid, choose_rates, rows, scales
+from .scaling import RATES, rows, scales
 from .tokens import KINDS, Cache, canvas_of, gather
 from .training import Choices, Deadline, Machine, cool_from, foretell, steps_for, train
 from .trunk import size
@@ -32,27 +32,54 @@ _NEAR = 5  # percent of real pictures nearer to a training picture than what cou
 
 def train_peers(
     cache: Cache, out: Path, names: list[str], machine: Machine, deadline: Deadline, *, depth: int = DEPTH,
-    flop: float = FLOP, rate: float | None = None, batch: int = 8, grid: Grid = WHOLE,
+    flop: float = FLOP, rates: tuple[float, ...] = RATES, batch: int = 8,
 ) -> bool:  # fmt: skip
-    """Rows in out/csv/members.csv. True once all are trained. Without a rate, that of `scaling` for this depth."""
+    """Each at the best of its `rates`, which are tried at a tenth of `flop` where there are several. Rows in
+    out/csv/members.csv and peer-rates.csv. True once all are trained."""
     for name in names:
         place = out / "peers" / name
         if (place / "told").exists():
             continue
-        if rate is None:
-            tried = choose_rates(rows(out / "csv" / "rates.csv"), grid)
-            rate = float(np.exp(np.interp(np.log(depth), np.log(list(tried)), np.log(list(tried.values())))))
-        member, choices = build(name, depth, cache), Choices(rate=rate, batch=batch)
-        steps = steps_for(flop, member, batch)
-        run, there = train(
-            member, cache, choices, place, machine, deadline,
-            course=(max(1, min(200, steps // 20)), cool_from(steps), steps), until=steps,
-        )  # fmt: skip
+        tried = {rate: 0.0 for rate in rates}
+        for rate in rates if len(rates) > 1 else ():
+            loss = _tried(cache, out, name, depth, flop / 10, Choices(rate=rate, batch=batch), machine, deadline)
+            if loss is None:
+                return False
+            tried[rate] = loss
+        choices = Choices(rate=min(tried, key=lambda rate: tried[rate]), batch=batch)
+        run, there = _trained(cache, place, name, depth, flop, choices, machine, deadline)
         if not there:
             return False
-        _tell(cache, out / "csv", name, run.averaged, choices, steps, machine)
+        _tell(cache, out / "csv", name, run.averaged, choices, run.step, machine)
         (place / "told").touch()
     return True
+
+
+def _trained(
+    cache: Cache, place: Path, name: str, depth: int, flop: float, choices: Choices, machine: Machine,
+    deadline: Deadline,
+) -> tuple[Run[Member], bool]:  # fmt: skip
+    member = build(name, depth, cache)
+    steps = steps_for(flop, member, choices.batch)
+    course = max(1, min(200, steps // 20)), cool_from(steps), steps
+    return train(member, cache, choices, place, machine, deadline, course=course, until=steps)
+
+
+def _tried(
+    cache: Cache, out: Path, name: str, depth: int, flop: float, choices: Choices, machine: Machine, deadline: Deadline
+) -> float | None:
+    """The validation loss that a rate leads to; None where the deadline came first."""
+    path, place = out / "csv" / "peer-rates.csv", out / "peers" / name / f"rate-{choices.rate:.0e}"
+    for row in rows(path):
+        if (row["name"], int(row["depth"]), float(row["rate"])) == (name, depth, choices.rate):
+            return float(row["loss"])
+    run, there = _trained(cache, place, name, depth, flop, choices, machine, deadline)
+    if not there:
+        return None
+    loss = float(foretell(run.averaged, cache, cache.val, machine.device).nats.mean())
+    Log(path).write({"name": name, "depth": depth, "flop": flop, "rate": choices.rate, "loss": loss})
+    (place / "state.pt").unlink()  # what it said is kept
+    return loss
 
 
 def _tell(cache: Cache, out: Path, name: str, member: Member, choices: Choices, steps: int, machine: Machine) -> None:

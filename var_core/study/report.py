@@ -11,7 +11,8 @@ from .page import page
 from .scaling import rows
 
 TABLES = (
-    "rates", "scaling", "pictures", "scales", "members", "guidance", "table", "alphabets", "speed", "editing",
+    "rates", "scaling", "pictures", "scales", "peer-rates", "members", "guidance", "table", "alphabets", "speed",
+    "editing",
 )  # fmt: skip
 
 
