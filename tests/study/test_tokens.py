@@ -16,7 +16,7 @@ from study_small import KINDS, model_at
 from var_core.model.registry import open_model
 from var_core.pictures.data import to_model
 from var_core.study.__main__ import main
-from var_core.study.tokens import Cache, canvas_of, doubling, gather, kmeans, make_tokens, open_tokens
+from var_core.study.tokens import Cache, canvas_of, doubling, gather, make_tokens, open_tokens
 
 
 def test_validation_tokens_are_those_of_centre_squares(tmp_path: Path) -> None:
@@ -66,14 +66,6 @@ def test_a_cache_made_in_pieces_is_the_one_made_at_once(tmp_path: Path, monkeypa
     assert torch.equal(open_tokens(tmp_path / "whole").words.flat, open_tokens(tmp_path / "cut").words.flat)
     with pytest.raises(ValueError, match="another tokenizer, other pictures or crops"):
         make_tokens(file, [str(data)], tmp_path / "cut", crops=3)
-
-
-def test_kmeans_finds_what_there_is() -> None:
-    centres = torch.tensor([[0.0, 0], [5, 0], [0, 5]])
-    vectors = centres[torch.arange(300) % 3] + 0.1 * torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
-    found = kmeans(vectors, 3, 10, np.random.default_rng(1))
-    assert torch.cdist(centres, found).min(1).values.max() < 0.1 or torch.cdist(vectors, found).min(1).values.mean() < 2
-    assert kmeans(vectors[:2], 5, 3, np.random.default_rng(0)).shape == (5, 2)
 
 
 def test_scales_double_or_are_refused() -> None:

@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     half = not args.float32 and (device.type != "cpu" or fast_bfloat16(device))
     machine = Machine(device, half, getattr(args, "compile", False))
     if args.stage == "tokens":
-        done = make_tokens(args.tokenizer, args.data, out / "tokens", args.crops, args.max_minutes, half)
+        done = make_tokens(args.tokenizer, args.data, out / "tokens", args.crops, args.max_minutes, half, device)
         return {"whole": done, "tokens": str(out / "tokens")}
     if args.stage == "report":
         if args.check:

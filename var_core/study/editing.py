@@ -6,7 +6,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from ..evaluate.edits import FAMILIES, mask_for
 from ..measures.judge import look
+from ..measures.likelihood import fill
 from ..measures.metrics import bootstrap, frechet, interval, kernel_distance, seam_score
 from ..pictures.data import stack, to_model
 from ..train.run import Log
@@ -33,17 +33,13 @@ METHODS: dict[str, tuple[str | None, bool]] = {
 
 def held_picture(cache: Cache, picture: np.ndarray, hole: np.ndarray, evidence: bool, device: torch.device) -> Held:
     """picture (H, W, 3) uint8, hole (H, W) bool: encoded with its hole painted over, so that nothing leaks."""
-    filled = telea(picture, hole)
+    filled = fill(picture, hole)
     words, side = cache.words.ten, cache.words.ten.scales.finest
     with torch.inference_mode():
         features = words.features(to_model(stack([filled]), words.device)).to(device)
     known = torch.from_numpy(~hole).float()[None, None]
     fraction = F.interpolate(known, size=(side, side), mode="area")[0, 0].to(device)
     return Held(features, fraction, evidence)
-
-
-def telea(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    return cv2.inpaint(np.ascontiguousarray(picture), hole.astype(np.uint8), 3, cv2.INPAINT_TELEA)
 
 
 @torch.inference_mode()
@@ -53,7 +49,7 @@ def complete(
 ) -> np.ndarray:  # fmt: skip
     """The picture with its hole drawn anew, (H, W, 3) uint8; every other pixel stays."""
     if member is None:
-        return telea(picture, hole)
+        return fill(picture, hole)
     held = held_picture(cache, picture, hole, evidence, device)
     label = torch.tensor([member.trunk.config.null_label], device=device)
     made = pictures_of(cache, member.draw(cache.words.to(device), label, [seed], 0.0, held))[0]

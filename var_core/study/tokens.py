@@ -19,9 +19,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..model.checkpoints import config_from
-from ..model.registry import open_model
 from ..model.tokenizer import Tokenizer, TokenizerConfig
 from ..pictures.data import Pictures, load_pictures, stack, to_model
+from ..train.codes import kmeans, nearest
+from ..train.export import fingerprint, load_tokenizer
 from ..train.run import load_state, save_state
 
 KINDS = ("ten", "five", "flat", "features")
@@ -84,18 +85,6 @@ def rescaled(tokenizer: Tokenizer, sides: tuple[int, ...]) -> Tokenizer:
     return other.eval().requires_grad_(False)
 
 
-def tokenizer_of(place: Path) -> Tokenizer:
-    """Of a training run's folder (its averaged weights) or of a model file."""
-    if not place.is_dir():
-        return open_model(str(place)).tokenizer
-    saved = load_state(place / "state.pt")
-    if saved is None:
-        raise ValueError(f"there is no tokenizer run at {place}: train one first, or give a model file")
-    tokenizer = Tokenizer(config_from(TokenizerConfig, saved["config"]))
-    tokenizer.load_state_dict(saved["average"])
-    return tokenizer.eval().requires_grad_(False)
-
-
 def gather(places: list[str], split: str, side: int) -> Pictures:
     """The pictures of several folders or zips as one set; classes of the same name are one."""
     parts = [load_pictures(place, split, side) for place in places]
@@ -105,24 +94,6 @@ def gather(places: list[str], split: str, side: int) -> Pictures:
         [array for part in parts for array in part.arrays], np.concatenate([part.labels for part in parts]), names,
         tuple(name for part in parts for name in part.names),
     )  # fmt: skip
-
-
-def kmeans(vectors: Tensor, size: int, rounds: int, rng: np.random.Generator) -> Tensor:
-    """(n, c) -> (size, c); a centre that nobody is nearest to moves to a random vector. Fewer vectors than centres
-    are taken several times."""
-    n = len(vectors)
-    centres = vectors[torch.from_numpy(rng.choice(n, size, replace=n < size))].clone()
-    for _ in range(rounds):
-        near = torch.cat([_nearest(part, centres) for part in vectors.split(8192)])
-        counts = torch.bincount(near, minlength=size)
-        sums = torch.zeros_like(centres).index_add_(0, near, vectors)
-        spare = vectors[torch.from_numpy(rng.integers(n, size=size))]
-        centres = torch.where(counts[:, None] > 0, sums / counts.clamp_min(1)[:, None], spare)
-    return centres
-
-
-def _nearest(vectors: Tensor, codes: Tensor) -> Tensor:
-    return (codes.square().sum(1) - 2 * vectors @ codes.t()).argmin(1)
 
 
 class _Making:
@@ -166,16 +137,17 @@ class _Making:
 
 
 def make_tokens(
-    place: Path, data: list[str], out: Path, crops: int = 4, max_minutes: float | None = None, half: bool = False
-) -> bool:
+    place: Path, data: list[str], out: Path, crops: int = 4, max_minutes: float | None = None, half: bool = False,
+    device: torch.device = torch.device("cpu"),  # noqa: B008  cannot be changed
+) -> bool:  # fmt: skip
     """Fill `out`; True once all is there. The next call goes on where a piece ended, to the same arrays."""
     until = None if max_minutes is None else time.monotonic() + 60 * max_minutes
-    tokenizer = tokenizer_of(place)
-    digest = float(sum(p.double().abs().sum() for p in tokenizer.parameters()))
-    making = _Making(out, {"crops": crops, "data": [Path(part).name for part in data], "tokenizer": round(digest, 3)})
+    tokenizer, _ = load_tokenizer(place)
+    names, tokenizer = [Path(part).name for part in data], tokenizer.to(device)
+    making = _Making(out, {"crops": crops, "data": names, "tokenizer": fingerprint(tokenizer)})
     if tokenizer.config.vocab_size > 2**15:
         raise ValueError(f"{tokenizer.config.vocab_size} codes do not fit the cache: at most {2**15}")
-    five = rescaled(tokenizer, doubling(tokenizer.scales.finest))
+    five = rescaled(tokenizer, doubling(tokenizer.scales.finest)).to(device)
     whole = True
     for split in ("val", "train"):
         pictures = gather(data, split, tokenizer.config.resolution)
@@ -183,7 +155,7 @@ def make_tokens(
         np.save(out / f"{split}-labels.npy", pictures.labels)
         _encode(making, split, pictures, tokenizer, five, 1 if split == "val" else crops, until, half)
         whole = whole and making.over(split, len(pictures))
-    return whole and _flatten(making, tokenizer, five, until)
+    return whole and _flatten(making, tokenizer, until)
 
 
 @torch.inference_mode()
@@ -207,17 +179,17 @@ def _encode(
             ]
         for at in range(0, len(squares), _CHUNK):
             image = to_model(stack(squares[at : at + _CHUNK]), tokenizer.device)
-            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            with torch.autocast(image.device.type, torch.bfloat16, enabled=half):
                 found = tokenizer.features(image)
             where = np.arange(at, at + len(image)) + part.start * crops
             where = (where // crops, where % crops)
-            features[where] = found.numpy().astype(np.float16)
+            features[where] = found.cpu().numpy().astype(np.float16)
             for array, words in ((ten, tokenizer), (twos, five)):
-                array[where] = torch.cat(words.quantize(found)[0], 1).numpy().astype(np.int16)
+                array[where] = torch.cat(words.quantize(found)[0], 1).cpu().numpy().astype(np.int16)
 
 
 @torch.inference_mode()
-def _flatten(making: _Making, tokenizer: Tokenizer, five: Tokenizer, until: float | None) -> bool:
+def _flatten(making: _Making, tokenizer: Tokenizer, until: float | None) -> bool:
     """The single-scale codebook, and the codes of every crop; True once all is there."""
     out, c = making.out, tokenizer.config.code_dim
     if not (out / "words.pt").exists():
@@ -229,7 +201,7 @@ def _flatten(making: _Making, tokenizer: Tokenizer, five: Tokenizer, until: floa
         chosen = vectors[torch.from_numpy(rng.permutation(len(vectors))[:_SAMPLE])]
         codes = kmeans(chosen, tokenizer.config.vocab_size, _ROUNDS, rng)
         save_state(out / "words.pt", {
-            "config": asdict(tokenizer.config), "weights": tokenizer.state_dict(), "flat": codes, "mean": mean,
+            "config": asdict(tokenizer.config), "weights": tokenizer.cpu().state_dict(), "flat": codes, "mean": mean,
             "deviation": deviation,
         })  # fmt: skip
     flat, whole = (load_state(out / "words.pt") or {})["flat"], True
@@ -240,7 +212,7 @@ def _flatten(making: _Making, tokenizer: Tokenizer, five: Tokenizer, until: floa
         for part in making.chunks(f"{split}-flat", n, until):
             some = torch.from_numpy(features[part.start : part.stop].astype(np.float32))
             vectors = some.flatten(3).transpose(2, 3).reshape(-1, c)
-            array[part.start : part.stop] = _nearest(vectors, flat).view(len(part), crops, length).numpy()
+            array[part.start : part.stop] = nearest(vectors, flat).view(len(part), crops, length).numpy()
         whole = whole and making.over(f"{split}-flat", n)
     return whole
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from ..model.tokenizer import Tokenizer
 from .run import Together
 
+_TOGETHER = 2**14  # vectors that are compared with all codes at once
+
 
 @torch.no_grad()
 def kmeans(vectors: Tensor, size: int, rounds: int, rng: np.random.Generator) -> Tensor:
@@ -19,13 +21,19 @@ def kmeans(vectors: Tensor, size: int, rounds: int, rng: np.random.Generator) ->
 
     centres = some(size, len(vectors) < size)
     for _ in range(rounds):
-        owner = (centres.square().sum(1) - 2 * vectors @ centres.T).argmin(1)
+        owner = nearest(vectors, centres)
         counts = torch.bincount(owner, minlength=size)
         sums = torch.zeros_like(centres).index_add_(0, owner, vectors)
         centres = sums / counts.clamp_min(1)[:, None]
         lost = (counts == 0).nonzero()[:, 0]
         centres[lost] = some(len(lost))
     return centres
+
+
+def nearest(vectors: Tensor, codes: Tensor) -> Tensor:
+    """(n, c), (v, c) -> (n,) long: the closest code of each; some vectors at a time, for memory's sake."""
+    length = codes.square().sum(1)
+    return torch.cat([(length - 2 * part @ codes.T).argmin(1) for part in vectors.split(_TOGETHER)])
 
 
 @torch.no_grad()
@@ -41,7 +49,7 @@ def start_codes(tokenizer: Tokenizer, features: Tensor, rng: np.random.Generator
         vectors = vectors[torch.from_numpy(rng.permutation(len(vectors))[:each]).to(vectors.device)]
         pool.append(vectors)
         own = kmeans(vectors, min(size // 4, len(vectors)), 4, rng)
-        ids = (own.square().sum(1) - 2 * shrunk.flatten(0, 1) @ own.T).argmin(1).view(shrunk.shape[:2])
+        ids = nearest(shrunk.flatten(0, 1), own).view(shrunk.shape[:2])
         canvas = canvas + tokenizer.enlarge(own[ids], k)
     tokenizer.codebook.weight.copy_(kmeans(torch.cat(pool), size, 12, rng))
 
