@@ -103,7 +103,7 @@ def _refiner(stages: Any) -> None:
     add = parser.add_argument
     add("--tokenizer", required=True, type=Path, help="run of the tokenizer, or a model")
     add("--transformer", required=True, type=Path, help="run of the transformer, or a model; it stays as it is")
-    add("--width", type=int, help="of the blocks, a multiple of 32 (default: about the transformer's)")
+    add("--width", type=int, help="of the blocks, a multiple of 32 (default: half the transformer)")
     add("--corruption", type=float, default=DEFAULTS.corruption, help="share of wrong codes, at most (%(default)s)")
 
 
@@ -257,7 +257,7 @@ def _train_refiner(args: argparse.Namespace, where: dict) -> dict:
     )
     measure = _likelihood(args, model.tokenizer, val, model.class_names, hole, where)
     return train_refiner(
-        model, choices, pictures, args.out, width=args.width or max(32, width // 32 * 32), measure=measure,
+        model, choices, pictures, args.out, width=args.width or max(32, width // 64 * 32), measure=measure,
         length=where["length"], bfloat16=half,
     )  # fmt: skip
 

@@ -46,7 +46,7 @@ class TokenizerTraining:
     commitment: float = 0.25
     size: float = 0.05  # of the features' mean square: keeps them where the decoder's input does not saturate
     cut: int = 2  # pictures of each batch that end after a random scale
-    cut_weight: float = 4.0  # of their pixels: nothing else pulls on them, and a grid is soon woven
+    cut_weight: float = 1.5  # of their pixels: nothing else pulls on them, and a grid is soon woven
     restart_every: int = 250  # steps over which a code must be used once
     start_pictures: int = 384  # for the k-means start
     save_minutes: float = 5.0
