@@ -169,7 +169,7 @@ def _work(engine: Engine, args: argparse.Namespace) -> dict[str, Any]:
     with tqdm(unit="scale", disable=args.quiet, leave=False) as bar:
         for frame in engine.run(edit, chance):
             bar.total = frame.scales * frame.windows
-            bar.update()
+            bar.update(0 if frame.detail else 1)
             result = frame.result
     assert result is not None
     many, files = len(result.patches), []

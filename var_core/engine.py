@@ -265,12 +265,25 @@ class Engine:
                 patches = to_pictures(step[1])
                 if len(story.tokens) == story.scales:
                     painting.add(number, plan.boxes[number], start.alpha, patches)
-                    story.end(number, start)
+                    story.end(number, start, plan.way(number) if story.scales == len(self.sides) else None)
                     shown = [small(painting.whole(i)) for i in range(chance.candidates)]
                 else:
                     shown = start.view.show(patches)
-                seconds = time.perf_counter() - began
-                yield story.frame(number, shown, seconds, painting)
+                yield story.frame(number, shown, time.perf_counter() - began, painting)
+            yield from self._sharpened(number, start, story, painting, began)
+
+    def _sharpened(self, number: int, start: Start, story: Story, painting: Painting, began: float) -> Iterator[Frame]:
+        """A frame for every level of detail that a window gets."""
+        way, box, alpha = story.passes[-1].detail, story.plan.boxes[number], start.alpha
+        if way is None or box is None or alpha is None:
+            return
+        many = range(story.first, story.first + story.chance.candidates)
+        with self._lock:
+            count, levels = painting.sharpen(number, box, alpha, way, [_seed(story.seed, number, i) for i in many])
+        for level in range(1, count + 1):
+            with self._lock:
+                shown = start.view.show(next(levels))
+            yield story.frame(number, shown, time.perf_counter() - began, painting, level, count)
 
     def _locked(self, steps: Iterator[Stepped]) -> Stepped | None:
         """The next step, while nobody else computes; the lock is never held over a yield."""
@@ -287,12 +300,11 @@ class Engine:
 
     def _steps(self, start: Start, label: int, story: Story, number: int) -> Iterator[Stepped]:
         """Each scale of one window, with its pixels (b, 3, H, W) in [-1, 1]: a preview, at last the picture."""
-        seed = story.seed + _NEXT_WINDOW * number
         many = range(story.first, story.first + story.chance.candidates)
         labels = torch.full((len(many),), label, dtype=torch.long, device=self.device)
         for step in sample(
             self.transformer, self.tokenizer, labels, story.options,
-            seeds=[seed + _NEXT_CANDIDATE * i for i in many], known=start.known, start_scale=start.scale,
+            seeds=[_seed(story.seed, number, i) for i in many], known=start.known, start_scale=start.scale,
             stop_scale=story.scales, prefixes=self.prefixes, graphs=self.graphs,
         ):  # fmt: skip
             story.add(step)
@@ -346,7 +358,11 @@ class Engine:
         for number, done in enumerate(again.passes):
             with self._lock:
                 patches = to_pictures(self.redraw(done))
-            painting.add(number, done.box, done.alpha, patches)
+                painting.add(number, done.box, done.alpha, patches)
+                if done.detail is not None and done.box is not None and done.alpha is not None:
+                    seed = _seed(again.seed, number, again.candidate)
+                    for _ in painting.sharpen(number, done.box, done.alpha, done.detail, [seed])[1]:
+                        pass
         return painting.whole(0)
 
     def scenes(
@@ -386,6 +402,11 @@ class Engine:
             raise ValueError(f"the recipe has tokens beyond the {self.vocab_size} codes of {self.name}")
         if done.codes is not None and any(part.shape[2] != self.tokenizer.config.code_dim for part in done.codes):
             raise ValueError(f"the recipe has codes that are not those of {self.name}")
+
+
+def _seed(seed: int, window: int, candidate: int) -> int:
+    """Of the random numbers for one window of one candidate."""
+    return seed + _NEXT_WINDOW * window + _NEXT_CANDIDATE * candidate
 
 
 def finished(frames: Iterator[Frame]) -> Result:

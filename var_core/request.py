@@ -15,6 +15,7 @@ from .settings import PAINTED, WITH_MASK, WITH_PICTURE, Setting, Task, check_set
 
 Method = Literal["evidence", "requantize", "official"]
 Fill = Literal["telea", "navier-stokes", "mean", "none"]
+Way = Literal["continued", "refined"]  # to detail: `editing.detail`
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 MAX_PIXELS = 40_000_000  # of a picture, enlarged ones included
@@ -66,6 +67,10 @@ class Edit:
     color_match: bool = setting(
         True, bool, tasks=PAINTED, label="Match colours",
         help="join light and colour to what surrounds the mask, without a seam",
+    )  # fmt: skip
+    detail: bool = setting(
+        True, bool, tasks=PAINTED, label="Detail",
+        help="sharpen what is drawn with the photo's own texture and grain, where it is larger than the model's square",
     )  # fmt: skip
     left: int = setting(0, int, low=0, high=16_384, tasks=("outpaint",), label="Left", help="pixels to add at the left")
     top: int = setting(0, int, low=0, high=16_384, tasks=("outpaint",), label="Top", help="pixels to add at the top")
@@ -187,12 +192,14 @@ def _check(good: bool, sentence: str) -> None:
 class Pass:
     """What one window did, enough to do it again without sampling, and to go on from any scale. `tokens[k]` is
     (candidates, l). Where codes were mixed tokens do not say it all: then `codes[k]` (candidates, l, c) does.
-    `box` and `alpha` are None where the whole picture is the model's square."""
+    `box` and `alpha` are None where the whole picture is the model's square. `detail` says which way it was sharpened;
+    what that takes are the photo's own pixels around it."""
 
     tokens: list[Tensor]
     codes: list[Tensor] | None = None
     box: Box | None = None
     alpha: Image.Image | None = None
+    detail: Way | None = None
 
     def of(self, index: int) -> Pass:
         """The same of one candidate alone."""
@@ -270,7 +277,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Frame:
-    """One scale of one window done; `result` comes with the last frame only."""
+    """One scale of one window done; `result` comes with the last frame only. Where a window gets detail, frames follow
+    its last scale with `scale` as it was, and `detail` counting from 1 to `details`."""
 
     scale: int  # 1-based
     scales: int
@@ -280,6 +288,8 @@ class Frame:
     seconds: float
     seed: int
     result: Result | None = None
+    detail: int = 0
+    details: int = 0
 
 
 def inside(box: Box, size: tuple[int, int]) -> tuple[Box, Box]:

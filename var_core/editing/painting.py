@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
 
-from ..request import Box, Pass, inside
-from . import geometry
+from ..request import Box, Pass, Way, inside
+from . import detail, geometry
 from .compositing import blend, match_surroundings
 from .plan import Plan
 from .preview import small
+
+_AROUND = 1600  # pixels of a side up to which detail looks further around than the model did
 
 
 class Painting:
@@ -22,6 +24,8 @@ class Painting:
     def __init__(self, picture: Image.Image, bounds: Box, owner: np.ndarray, match: bool, candidates: int) -> None:
         self.picture, self.bounds, self.owner, self.match = picture, bounds, owner, match
         self.parts = [picture.crop(bounds)] * candidates
+        self.before = self.parts  # as they were when the last window was drawn
+        self.drawn: list[Image.Image] = []  # what it was drawn as, tones matched
 
     @classmethod
     def of_plan(cls, plan: Plan, candidates: int) -> Painting:
@@ -56,14 +60,63 @@ class Painting:
             return
         left, top, right, bottom = inside(box, self.picture.size)[0]
         waiting = Image.fromarray((self.owner[top:bottom, left:right] > number) * np.uint8(255))
-        parts = []
+        parts, self.drawn = [], []
         for i, patch in enumerate(patches):
             if self.match:
                 place = self._moved(box, box[2] - box[0])
                 still = geometry.crop(waiting, *place)
                 patch = match_surroundings(patch, geometry.crop(self._near(i, box), *place), still)
+            self.drawn.append(patch)
             parts.append(self._pasted(self.parts[i], box, alpha, patch.resize(alpha.size, Image.Resampling.LANCZOS)))
-        self.parts = parts
+        self.before, self.parts = self.parts, parts
+
+    def sharpen(
+        self, number: int, box: Box, alpha: Image.Image, way: Way, seeds: Sequence[int]
+    ) -> tuple[int, Iterator[list[Image.Image]]]:
+        """Give the window that was added last, number `number`, the photo's detail; a seed a candidate. Returns how
+        many levels there are, and per level the window's pictures, one a candidate; with the last one they are pasted
+        in place of what was added."""
+        near = _around(box, self.picture.size)
+        owner = self.owner[near[1] : near[3], near[0] : near[2]]
+        known, hole = owner <= number, owner == number + 1
+        inner, local = inside(box, self.picture.size)
+        at = slice(inner[1] - near[1], inner[3] - near[1]), slice(inner[0] - near[0], inner[2] - near[0])
+        if way == "refined":  # the fade needs what is drawn, sharp
+            hole = np.zeros_like(known)
+            hole[at] = np.asarray(alpha.crop(local)) > 0
+            known = known & ~hole
+        steps = []
+        for patch, part, seed in zip(self.drawn, self.before, seeds, strict=True):
+            photo = self._seen(part, near)
+            soft = photo.copy()
+            soft[at] = np.asarray(patch.resize(alpha.size, Image.Resampling.LANCZOS).crop(local))
+            if way == "continued":
+                steps.append(detail.continued(photo, soft, hole, known, seed))
+            else:
+                steps.append(detail.refined(photo, soft, hole, known, (box[2] - box[0]) / patch.width, seed))
+        place = (near[0] - box[0], near[1] - box[1])
+        return steps[0].count, self._sharpened(box, alpha, place, (near[2] - near[0], near[3] - near[1]), steps)
+
+    def _sharpened(
+        self, box: Box, alpha: Image.Image, place: tuple[int, int], size: tuple[int, int], steps: list[detail.Steps]
+    ) -> Iterator[list[Image.Image]]:
+        """Per level the pictures in the window, from pictures of its surroundings that lie at `place` in it."""
+        for level in range(1, steps[0].count + 1):
+            windows = []
+            for each in steps:
+                made = Image.fromarray(next(each.pictures))
+                windows.append(Image.new("RGB", alpha.size))
+                windows[-1].paste(made if made.size == size else made.resize(size, Image.Resampling.BICUBIC), place)
+            if level == steps[0].count:
+                parts = zip(self.before, windows, strict=True)
+                self.parts = [self._pasted(part, box, alpha, window) for part, window in parts]
+            yield windows
+
+    def _seen(self, part: Image.Image, box: Box) -> np.ndarray:
+        """What stands in a box of the picture with that part in it, (h, w, 3) uint8."""
+        seen = self.picture.crop(box)
+        seen.paste(part, (self.bounds[0] - box[0], self.bounds[1] - box[1]))
+        return np.array(seen)
 
     def _pasted(self, part: Image.Image, box: Box, alpha: Image.Image, patch: Image.Image) -> Image.Image:
         """A copy of one candidate's part with a patch, the size of its box, blended in."""
@@ -104,3 +157,10 @@ class Painting:
     @property
     def alike(self) -> bool:
         return all(part is self.parts[0] for part in self.parts)
+
+
+def _around(box: Box, size: tuple[int, int]) -> Box:
+    """The box with half its side more around it, less where it is large, as far as there is a picture."""
+    side = box[2] - box[0]
+    more = min(max((_AROUND - side) // 2, 0), side // 2)
+    return inside((box[0] - more, box[1] - more, box[2] + more, box[3] + more), size)[0]

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ..request import Box, Edit
+from ..request import Box, Edit, Way
 from . import compositing, geometry
 
 if TYPE_CHECKING:
@@ -59,6 +59,14 @@ class Plan:
         if self.boxes[number] is None:
             return None
         return compositing.composite_alpha(self.mask(number), self.feather)
+
+    def way(self, number: int) -> Way | None:
+        """How a window gets its detail, where it is larger than the model's square: without a class, and with nothing
+        of the picture kept under the mask, the surroundings go on; else the model's picture stays."""
+        box, edit = self.boxes[number], self.edit
+        if box is None or not edit.detail or box[2] - box[0] <= self.resolution:
+            return None
+        return "continued" if edit.label is None and edit.start_scale == 0 else "refined"
 
     def shares(self, number: int) -> Shares:
         """What is known of a window."""

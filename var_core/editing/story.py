@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ..request import Chance, Frame, Pass, Result
+from ..request import Chance, Frame, Pass, Result, Way
 from ..sampling.sampler import SampleOptions, ScaleStep
 from .painting import Painting
 from .plan import Plan
@@ -51,16 +51,20 @@ class Story:
         if step.log_likelihood is not None:
             self.likelihood += step.log_likelihood.float().cpu().numpy()
 
-    def end(self, number: int, start: Start) -> None:
-        """A window is done."""
-        self.passes.append(Pass(self.tokens, self.codes, self.plan.boxes[number], start.alpha))
+    def end(self, number: int, start: Start, way: Way | None) -> None:
+        """A window is drawn; with a way, detail follows."""
+        self.passes.append(Pass(self.tokens, self.codes, self.plan.boxes[number], start.alpha, way))
 
-    def frame(self, number: int, shown: list[Image.Image], seconds: float, painting: Painting) -> Frame:
-        """What is shown after a scale; with the last one, the result."""
+    def frame(
+        self, number: int, shown: list[Image.Image], seconds: float, painting: Painting, detail: int = 0,
+        details: int = 0,
+    ) -> Frame:  # fmt: skip
+        """What is shown after a scale or a level of detail; with the last one, the result."""
         windows, result = len(self.plan.boxes), None
         if number == windows - 1:
-            self.previews.append(shown[0])
-            if len(self.passes) == windows:
+            self.previews[len(self.tokens) - 1 :] = [shown[0]]
+            waiting = detail < details if details else bool(self.passes and self.passes[-1].detail)
+            if len(self.passes) == windows and not waiting:
                 sketch = self.scales if self.scales < len(self.plan.sides) else None
                 result = Result(
                     model=self.model, precision=self.precision, edit=self.plan.edit,
@@ -68,4 +72,5 @@ class Story:
                     at=painting.bounds[:2], passes=self.passes, previews=self.previews, notices=tuple(self.notices),
                     first=self.first, settle=self.options.settle, seconds=seconds, likelihood=tuple(self.likelihood),
                 )  # fmt: skip
-        return Frame(len(self.tokens), self.scales, number + 1, windows, shown, seconds, self.seed, result)
+        done = len(self.tokens), self.scales, number + 1, windows
+        return Frame(*done, shown, seconds, self.seed, result, detail, details)

@@ -13,17 +13,17 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..request import Box, Pass, Result, described, inside
+from ..request import Box, Pass, Result, Way, described, inside
 from .images import open_image, read_private
 
-VERSION = 3
+VERSION = 4
 _MOST_WINDOWS, _MOST_SCALES = 255, 64
 
 
@@ -76,7 +76,7 @@ def write(result: Result, index: int) -> str:
         if done.codes is not None:
             entry["codes"] = [_text(part[index].float().numpy().astype("<f4").tobytes()) for part in done.codes]
         if done.box is not None and done.alpha is not None:
-            entry |= {"box": done.box, "alpha": _png(done.alpha)}
+            entry |= {"box": done.box, "alpha": _png(done.alpha), "detail": done.detail}
             fades.append(_under_fade(done, result.picture))
         passes.append(entry)
     document = {
@@ -149,7 +149,9 @@ def _pass(entry: dict[str, Any], size: tuple[int, int]) -> Pass:
         return Pass(tokens, codes)
     box = _box(entry["box"], size)
     side = box[2] - box[0]
-    return Pass(tokens, codes, box, _picture(entry["alpha"], "L", (side, side), (side, side)))
+    if entry["detail"] not in (None, *get_args(Way)):
+        raise ValueError("its detail is none that is known")
+    return Pass(tokens, codes, box, _picture(entry["alpha"], "L", (side, side), (side, side)), entry["detail"])
 
 
 def _codes(text: str, length: int) -> Tensor:

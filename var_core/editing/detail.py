@@ -1,0 +1,278 @@
+"""Detail: what the model drew at its own few pixels becomes as sharp as the photo around it.
+
+Two ways, both from the photo's own pixels, coarse to fine, a level per factor of two:
+`continued`: the surroundings go on into the hole; the model's picture is a hint of colours, as far as it is no fog.
+`refined`: the model's picture stays, and the photo's finer bands are added to it where they fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .compositing import fill_smoothly
+from .patches import Match, usable
+
+_LARGEST = 1600  # pixels of a side up to which patches are matched: beyond, what is found is copied in larger pieces
+_SMALLEST = 12  # pixels of the coarsest level's shorter side, at least
+_SHOWN = 100  # pixels of a side from which on a level is worth a look
+_PLACES = 60  # a level with fewer patches to copy is too coarse
+_KNOWN = 0.3  # share of a coarse pixel that must be known
+_RADII = (2, 2, 3)  # of patches, from the coarsest level on; the last one for all that follow
+_ROUNDS = (12, 10, 8, 5, 3, 2)
+_PATCHES = 15_000  # about so many are matched at a level
+_FALL = 1.2  # a pixel counts less by this factor for each pixel between it and what is known
+_LIVELY = 2.0  # how much the liveliness around a pixel counts
+_SLOPES = 1.7  # the weight of a pixel's slopes against its three colours
+_TONES = 2.0  # pixels within which tones follow the mean of all patches: above, grain is that of one
+_GREY = np.array((0.299, 0.587, 0.114), np.float32)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """`count` pictures of one patch, coarse to fine, (h, w, 3) uint8; the last one has the photo's size."""
+
+    count: int
+    pictures: Iterator[np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Level:
+    """colours (h, w, 3) float32 in [0, 255], means of the known pixels; known, hole (h, w) bool: what is neither
+    counts for nothing; slopes (h, w, 2) float32, mean steps across and down at the photo's own pixels."""
+
+    colours: np.ndarray
+    known: np.ndarray
+    hole: np.ndarray
+    slopes: np.ndarray
+
+
+def continued(
+    photo: np.ndarray, soft: np.ndarray, hole: np.ndarray, known: np.ndarray, seed: int, trust: float = 0.0
+) -> Steps:
+    """The surroundings continued into the hole.
+
+    photo, soft: (H, W, 3) uint8; hole: (H, W) bool, to be filled; known: (H, W) bool, what may be copied and must be
+    met; trust >= 0: how much the colours of `soft` count. Outside the hole the photo's pixels stay. Where there is
+    too little to copy from, `soft` is the only step.
+
+    Patches that overlap a pixel vote for it, and are looked for again (Wexler et al. 2007). The liveliness of textures
+    counts too (Newson et al. 2014), else what is smooth would be cheapest; at last every pixel is one patch's, and its
+    tone follows the votes."""
+    if not hole.any() or not usable(known, _RADII[0]).any():
+        return _as_it_is(photo, soft, hole)
+    levels = _pyramid(photo, hole, known)
+    count = sum(_is_shown(level) for level in levels[1:]) + 1
+    return Steps(count, _continued(photo, soft, levels, trust, np.random.default_rng(seed)))
+
+
+def _as_it_is(photo: np.ndarray, soft: np.ndarray, hole: np.ndarray) -> Steps:
+    return Steps(1, iter((np.where(hole[..., None], soft, photo),)))
+
+
+def _is_shown(level: _Level) -> bool:
+    return min(level.hole.shape) >= _SHOWN
+
+
+def _continued(
+    photo: np.ndarray, soft: np.ndarray, levels: list[_Level], trust: float, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    ways, picture = None, photo
+    for number, level in enumerate(reversed(levels)):
+        if ways is not None:
+            ways = _finer(ways, level.hole.shape)
+        if ways is None or max(level.hole.shape) <= _LARGEST:
+            hints = _hints(level, soft, trust)
+            ways, mean = _solved(level, ways, number, hints, rng)
+            picture = _toned(_copied(level.colours, ways, level.hole), mean, level.hole)
+        else:
+            picture = _copied(level.colours, ways, level.hole)
+        if level is levels[0]:
+            break
+        if _is_shown(level):
+            yield _bytes(picture)
+    yield np.where(levels[0].hole[..., None], _bytes(picture), photo)
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    return values.round().clip(0, 255).astype(np.uint8)
+
+
+def _pyramid(photo: np.ndarray, hole: np.ndarray, known: np.ndarray) -> list[_Level]:
+    """Fine to coarse, as long as there is a hole and enough around it."""
+    share, missing = known.astype(np.float32), hole.astype(np.float32)
+    colours = photo * share[..., None]
+    flat = cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.float32)
+    grey = photo @ _GREY
+    steps = [cv2.Sobel(grey, cv2.CV_32F, *way, scale=0.25) for way in ((1, 0), (0, 1))]
+    slopes = np.abs(np.dstack(steps)) * flat[..., None]
+    levels = []
+    while True:
+        is_known = share > _KNOWN
+        is_hole = (missing > 0) & ~is_known
+        level = _Level(_share_of(colours, share), is_known, is_hole, _share_of(slopes, flat))
+        thick = cv2.distanceTransform(is_hole.astype(np.uint8), cv2.DIST_L2, 3).max()
+        enough = usable(is_known, _RADII[0]).sum() >= _PLACES and min(is_known.shape) >= _SMALLEST
+        if levels and not (enough and is_hole.any()):
+            return levels
+        levels.append(level)
+        if thick <= 2:
+            return levels
+        colours, share, missing, slopes, flat = (_halved(part) for part in (colours, share, missing, slopes, flat))
+
+
+def _halved(values: np.ndarray) -> np.ndarray:
+    """Means of two by two pixels; nothing beyond the edge counts."""
+    height, width = values.shape[:2]
+    even = cv2.copyMakeBorder(values, 0, height % 2, 0, width % 2, cv2.BORDER_CONSTANT)
+    return cv2.resize(even, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
+
+
+def _share_of(values: np.ndarray, share: np.ndarray) -> np.ndarray:
+    return values / np.maximum(share, 1e-6)[..., None]
+
+
+def _hints(level: _Level, soft: np.ndarray, trust: float) -> tuple[np.ndarray, np.ndarray]:
+    """What patches' centres are compared by besides their pixels, of the source and as wanted, (h, w, f) float32."""
+    reach = 2 * max(1, min(8, round(min(level.hole.shape) / 40))) + 1
+    weight = cv2.blur(level.known.astype(np.float32), (reach, reach))
+    theirs = cv2.blur(level.slopes * level.known[..., None], (reach, reach)) / np.maximum(weight, 1e-3)[..., None]
+    theirs *= _LIVELY**0.5
+    wanted = np.dstack([fill_smoothly(np.repeat(theirs[..., i : i + 1], 3, 2), level.known)[..., :1] for i in (0, 1)])
+    if trust <= 0:
+        return theirs, wanted
+    height, width = level.hole.shape
+    around = cv2.blur(level.known.astype(np.float32), (5, 5))
+    colours = cv2.blur(level.colours * level.known[..., None], (5, 5)) / np.maximum(around, 1e-3)[..., None]
+    drawn = cv2.blur(cv2.resize(soft, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32), (5, 5))
+    return np.dstack((theirs, trust**0.5 * colours)), np.dstack((wanted, trust**0.5 * drawn))
+
+
+def _solved(
+    level: _Level, ways: np.ndarray | None, number: int, hints: tuple[np.ndarray, np.ndarray], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ways from each pixel to its source, and the mean of all patches' votes, at level `number` from the coarsest
+    one on."""
+    hole, radius, rounds = level.hole, *(each[min(number, len(each) - 1)] for each in (_RADII, _ROUNDS))
+    distance = cv2.distanceTransform((~level.known).astype(np.uint8), cv2.DIST_L2, 3)
+    counts = np.where(level.known, 1, np.maximum(_FALL**-distance, 0.05) * hole).astype(np.float32)
+    mean = fill_smoothly(level.colours, level.known) if ways is None else _copied(level.colours, ways, hole)
+    theirs, wanted = hints
+    stride = int(np.clip(np.sqrt(hole.sum() / _PATCHES) + 0.5, 1 if number < 3 else 2, 4))
+    match = Match(_with_slopes(mean), level.known, hole, counts, theirs, radius, stride, rng)
+    if ways is not None:
+        wanted = np.dstack((_copied(theirs, ways, hole)[..., :2], wanted[..., 2:]))
+        match.look(_with_slopes(mean), wanted)
+        match.begin(match.at + ways[match.at[:, 0], match.at[:, 1]])
+    else:
+        match.look(_with_slopes(mean), wanted)
+        match.begin(None)
+    for _ in range(rounds):
+        match.look(_with_slopes(mean), wanted)
+        match.search()
+        voted = match.vote(np.dstack((level.colours, theirs[..., :2])))
+        mean = np.where(hole[..., None], voted[..., :3], mean)
+        wanted = np.dstack((np.where(hole[..., None], voted[..., 3:], theirs[..., :2]), wanted[..., 2:]))
+    return match.pick(), mean
+
+
+def _with_slopes(colours: np.ndarray) -> np.ndarray:
+    """(h, w, 3) -> (h, w, 5): and the steps to the neighbours across and down."""
+    grey = cv2.cvtColor(np.ascontiguousarray(colours, np.float32), cv2.COLOR_RGB2GRAY)
+    steps = [cv2.Sobel(grey, cv2.CV_32F, *way, ksize=1, scale=0.5 * _SLOPES) for way in ((1, 0), (0, 1))]
+    return np.dstack((colours, *steps)).astype(np.float32)
+
+
+def _finer(ways: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return 2 * np.repeat(np.repeat(ways, 2, axis=0), 2, axis=1)[: shape[0], : shape[1]]
+
+
+def _copied(values: np.ndarray, ways: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """The values with those of the hole fetched from where the ways lead."""
+    y, x = np.nonzero(hole)
+    out = values.copy()
+    source_y = (y + ways[y, x, 0]).clip(0, hole.shape[0] - 1)
+    out[y, x] = values[source_y, (x + ways[y, x, 1]).clip(0, hole.shape[1] - 1)]
+    return out
+
+
+def _toned(sharp: np.ndarray, mean: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """The picture moved to the mean's tones inside the hole; what is finer than a few pixels stays."""
+    moved = cv2.GaussianBlur(np.where(hole[..., None], mean - sharp, 0), (0, 0), _TONES)
+    return np.where(hole[..., None], sharp + moved, sharp)
+
+
+def refined(photo: np.ndarray, soft: np.ndarray, hole: np.ndarray, known: np.ndarray, times: float, seed: int) -> Steps:
+    """The model's picture with the photo's finer bands.
+
+    As in `continued`; times: how much `soft` was enlarged. Each band is fetched
+    from where the photo, reduced as far, looks most like what is drawn; its strength follows the contrast."""
+    count = max(1, int(np.ceil(np.log2(times) - 1e-6)))
+    if not hole.any() or not usable(known, _RADII[-1]).any():
+        return _as_it_is(photo, soft, hole)
+    return Steps(count, _refined(photo, soft, hole, known, count, np.random.default_rng(seed)))
+
+
+def _refined(
+    photo: np.ndarray, soft: np.ndarray, hole: np.ndarray, known: np.ndarray, count: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    whole = np.where(hole[..., None] | ~known[..., None], soft, photo).astype(np.float32)
+    pictures, holes, shares = [whole], [hole.astype(np.float32)], [known.astype(np.float32)]
+    for _ in range(count):
+        for part in (pictures, holes, shares):
+            part.append(_halved(part[-1]))
+    drawn, ways = pictures[-1], None
+    for level in range(count - 1, -1, -1):
+        here, is_hole, is_known = pictures[level], holes[level] > 0, shares[level] > 0.99
+        height, width = is_hole.shape
+        drawn = cv2.resize(drawn, (width, height), interpolation=cv2.INTER_CUBIC)
+        reduced = cv2.resize(pictures[level + 1], (width, height), interpolation=cv2.INTER_CUBIC)
+        if max(height, width) <= _LARGEST and usable(is_known, _RADII[-1]).any():
+            ways = _fitting(drawn, reduced, is_hole, is_known, rng)
+        elif ways is not None:
+            ways = _finer(ways, is_hole.shape)
+        if ways is not None:
+            drawn = _with_band(drawn, reduced, here, is_hole, ways)
+        drawn = np.where(is_hole[..., None], drawn, here)
+        if level:
+            yield _bytes(drawn)
+    yield np.where(hole[..., None], _bytes(drawn), photo)
+
+
+def _fitting(
+    drawn: np.ndarray, reduced: np.ndarray, hole: np.ndarray, known: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """(h, w, 2) int32: the way from each pixel of the hole to where `reduced` looks most like `drawn`."""
+    none = np.zeros((*hole.shape, 1), np.float32)
+    stride = int(np.clip(np.sqrt(hole.sum() / _PATCHES) + 0.5, 1, 4))
+    everywhere = np.ones(hole.shape, np.float32)
+    match = Match(_shape_of(reduced), known, hole, everywhere, none, _RADII[-1], stride, rng)
+    match.look(_shape_of(drawn), none)
+    match.begin(None)
+    for _ in range(4):
+        match.search()
+    return match.pick()
+
+
+def _with_band(
+    drawn: np.ndarray, reduced: np.ndarray, here: np.ndarray, hole: np.ndarray, ways: np.ndarray
+) -> np.ndarray:
+    """`drawn` (h, w, 3), in the hole with the band of `here` less `reduced`, in grey, from where the ways lead."""
+    theirs, own = (_contrast(cv2.cvtColor(each, cv2.COLOR_RGB2GRAY)) for each in (reduced, drawn))
+    gain = (own / _copied(theirs, ways, hole)).clip(0.7, 1.4)
+    band = _copied((here - reduced) @ _GREY, ways, hole)
+    return drawn + np.where(hole, gain * band, 0)[..., None]
+
+
+def _contrast(grey: np.ndarray) -> np.ndarray:
+    """(h, w) -> (h, w): the deviation within nine pixels, at least 1."""
+    return np.sqrt(cv2.blur(np.square(grey - cv2.blur(grey, (9, 9))), (9, 9)) + 1)
+
+
+def _shape_of(picture: np.ndarray) -> np.ndarray:
+    """(h, w, 3) -> (h, w, 4): what is finer than nine pixels in grey, and a quarter of the colours."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    return np.dstack((grey - cv2.blur(grey, (9, 9)), cv2.blur(picture, (5, 5)) / 4)).astype(np.float32)

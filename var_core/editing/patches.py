@@ -1,0 +1,194 @@
+"""Patches of a picture's known part that continue into its hole: where from (search), what of it (votes, picks).
+
+Arrays are numpy alone and every random number comes from the caller's generator: the same calls give the same bytes.
+A place is a patch's centre, (y, x) in pixels of one level of a pyramid.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+_CHUNK = 4096  # patches compared together: they stay in the processor's cache
+_EXACT = 3_000_000  # pairs of patches up to which all are compared
+
+
+def strips(padded: np.ndarray, side: int) -> np.ndarray:
+    """(H, W, c), contiguous -> (H - side + 1, W - side + 1, side, side * c), a view: the patch at every place."""
+    down, across = padded.strides[:2]
+    height, width, channels = padded.shape
+    shape = (height - side + 1, width - side + 1, side, side * channels)
+    return np.lib.stride_tricks.as_strided(padded, shape, (down, across, down, padded.itemsize), writeable=False)
+
+
+def padded(values: np.ndarray, radius: int) -> np.ndarray:
+    """(h, w, c) with its edge repeated `radius` pixels outwards."""
+    return cv2.copyMakeBorder(values, radius, radius, radius, radius, cv2.BORDER_REPLICATE).reshape(
+        values.shape[0] + 2 * radius, values.shape[1] + 2 * radius, -1
+    )
+
+
+def usable(source: np.ndarray, radius: int) -> np.ndarray:
+    """(h, w) bool -> (h, w) bool: centres of patches of known pixels; beyond the picture its edge is repeated."""
+    side = 2 * radius + 1
+    kernel = np.ones((side, side), np.uint8)
+    return cv2.erode(source.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1) > 0
+
+
+class Match:
+    """For a grid of patches over a hole, one place each in the source of the same level.
+
+    values: (h, w, c) float32, what patches are compared in; source: (h, w) bool, what may be copied; hole: (h, w)
+    bool; trust: (h, w) float32 in (0, 1], how much a pixel counts; hints: (h, w, f) float32, compared at the patches'
+    centres alone, already weighted."""
+
+    def __init__(
+        self, values: np.ndarray, source: np.ndarray, hole: np.ndarray, trust: np.ndarray, hints: np.ndarray,
+        radius: int, stride: int, rng: np.random.Generator,
+    ) -> None:  # fmt: skip
+        self.shape, self.radius, self.side, self.rng, self.hints = hole.shape, radius, 2 * radius + 1, rng, hints
+        self.centre = usable(source, radius)
+        self.places = np.stack(np.nonzero(self.centre), 1).astype(np.int32)  # (m, 2)
+        self.strips = strips(padded(values, radius), self.side)
+        self.at, self.cell, self.ids = _grid(hole, stride, radius)
+        self.found = np.zeros_like(self.at)
+        self.cost = np.zeros(len(self.at), np.float32)
+        around = np.pad(trust, radius)[..., None]  # nothing beyond the picture counts
+        weight = strips(around, self.side)[self.at[:, 0], self.at[:, 1]].reshape(len(self.at), -1)
+        self.weight = weight / weight.sum(1, keepdims=True)
+        self.trust = trust[self.at[:, 0], self.at[:, 1]]
+
+    def look(self, estimate: np.ndarray, hints: np.ndarray) -> None:
+        """Compare from now on with this: (h, w, c) and (h, w, f)."""
+        y, x = self.at.T
+        self.wanted = strips(padded(estimate, self.radius), self.side)[y, x].reshape(len(self.at), -1)
+        self.wanted_hints = hints[y, x]
+
+    def costs(self, places: np.ndarray, which: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """(n,) weighted mean squared differences between patches `which` and those at `places` (n, 2)."""
+        out = np.empty(len(places), np.float32)
+        wanted, weight, hints = self.wanted[which], self.weight[which], self.wanted_hints[which]
+        for start in range(0, len(places), _CHUNK):
+            some = slice(start, start + _CHUNK)
+            y, x = places[some].T
+            apart = self.strips[y, x].reshape(len(y), -1)
+            apart -= wanted[some]
+            apart *= apart
+            per_pixel = apart.reshape(len(y), self.side**2, -1).sum(2)
+            out[some] = np.einsum("ij,ij->i", per_pixel, weight[some])
+            beside = self.hints[y, x] - hints[some]
+            out[some] += np.einsum("ij,ij->i", beside, beside)
+        return out
+
+    def begin(self, places: np.ndarray | None) -> None:
+        """Start from these places (n, 2), or anywhere; what is no place of the source becomes a random one."""
+        if places is None:
+            places = np.full_like(self.at, -1)
+        bad = ~self._is_place(places)
+        self.found = places.copy()
+        self.found[bad] = self.places[self.rng.integers(len(self.places), size=int(bad.sum()))]
+        self.cost = self.costs(self.found)
+
+    def search(self) -> None:
+        """Look for nearer places for all patches: all of them where they are few, else by PatchMatch (Barnes et al.
+        2009), all patches at once: what suits a neighbour, and random tries in smaller and smaller squares."""
+        if len(self.at) * len(self.places) <= _EXACT:
+            self._compare_all()
+            return
+        self.cost = self.costs(self.found)
+        far = max(self.shape)
+        self._ask_neighbours((4, 1))
+        for reach in (far, far // 4, far // 16 + 1, 2):
+            self._offer(self.found + self.rng.integers(-reach, reach + 1, self.found.shape, dtype=np.int32))
+        self._ask_neighbours((2, 1))
+
+    def _compare_all(self) -> None:
+        """The nearest places by two matrix products."""
+        y, x = self.places.T
+        theirs = self.strips[y, x].reshape(len(y), self.side**2, -1)
+        hints = self.hints[y, x]
+        stack = (theirs.reshape(len(y), -1), np.square(theirs).sum(2), hints, np.square(hints).sum(1, keepdims=True))
+        right = np.concatenate(stack, 1).T.copy()
+        many = theirs.shape[2]
+        for start in range(0, len(self.at), 1024):
+            some = slice(start, start + 1024)
+            weight = self.weight[some]
+            cross = -2 * np.repeat(weight, many, axis=1) * self.wanted[some]
+            left = (cross, weight, -2 * self.wanted_hints[some], np.ones((len(weight), 1), np.float32))
+            self.found[some] = self.places[(np.concatenate(left, 1) @ right).argmin(1)]
+        self.cost = self.costs(self.found)
+
+    def _is_place(self, places: np.ndarray) -> np.ndarray:
+        ok = (places >= 0).all(1) & (places < self.shape).all(1)
+        y, x = places[ok].T
+        ok[ok] = self.centre[y, x]
+        return ok
+
+    def _offer(self, places: np.ndarray, among: np.ndarray | None = None) -> None:
+        """Take those of the places that are nearer; `among` (n,) bool: patches that have one offered."""
+        take = self._is_place(places) & (places != self.found).any(1)
+        which = np.nonzero(take if among is None else take & among)[0]
+        cost = self.costs(places[which], which)
+        nearer = cost < self.cost[which]
+        which = which[nearer]
+        self.found[which], self.cost[which] = places[which], cost[nearer]
+
+    def _ask_neighbours(self, steps: tuple[int, ...]) -> None:
+        for step in steps:
+            for way in ((0, step), (0, -step), (step, 0), (-step, 0)):
+                cell = self.cell + np.array(way, np.int32)
+                ok = (cell >= 0).all(1) & (cell < self.ids.shape).all(1)
+                neighbour = np.zeros(len(cell), np.int64)
+                neighbour[ok] = self.ids[cell[ok, 0], cell[ok, 1]]
+                ok &= neighbour >= 0
+                neighbour[~ok] = 0
+                self._offer(self.found[neighbour] + self.at - self.at[neighbour], ok)
+
+    def vote(self, values: np.ndarray) -> np.ndarray:
+        """(h, w, c): at each pixel the weighted mean of what the patches over it bring along; 0 where there is none.
+        The nearer a patch and the more of it is known, the more it counts."""
+        usual = max(float(np.percentile(self.cost, 75)), 1e-6)
+        weight = self.trust * np.exp(-self.cost / (2 * usual) * (1 - 0.9 * self.trust)) + 1e-6
+        around = padded(values, self.radius)
+        total = np.zeros((around.shape[0], around.shape[1], values.shape[2] + 1), np.float32)
+        for down in range(self.side):
+            for across in range(self.side):
+                y, x = self.found.T + np.array([[down], [across]])
+                there = (self.at[:, 0] + down, self.at[:, 1] + across)  # no pixel twice: a grid moved as one
+                total[there] += np.concatenate((around[y, x] * weight[:, None], weight[:, None]), 1)
+        total = _without_border(total, self.radius)
+        return total[..., :-1] / np.maximum(total[..., -1:], 1e-12)
+
+    def pick(self) -> np.ndarray:
+        """(h, w, 2) int32: at each pixel the way to its source, from the patch over it that fits best, the nearer its
+        middle the better; 0 where there is none."""
+        height, width = (length + 2 * self.radius for length in self.shape)
+        best, who = np.full((height, width), np.inf, np.float32), np.full((height, width), -1, np.int32)
+        numbers = np.arange(len(self.at), dtype=np.int32)
+        usual = max(float(np.percentile(self.cost, 50)), 1e-6)
+        for down in range(self.side):
+            for across in range(self.side):
+                y, x = self.at[:, 0] + down, self.at[:, 1] + across
+                aside = (down - self.radius) ** 2 + (across - self.radius) ** 2
+                cost = self.cost * (1 - 0.9 * self.trust) + 0.05 * usual * aside
+                better = cost < best[y, x]
+                best[y[better], x[better]], who[y[better], x[better]] = cost[better], numbers[better]
+        who = _without_border(who, self.radius)
+        ways = (self.found - self.at)[who]
+        ways[who < 0] = 0
+        return ways
+
+
+def _without_border(values: np.ndarray, radius: int) -> np.ndarray:
+    return values[radius:-radius, radius:-radius]
+
+
+def _grid(hole: np.ndarray, stride: int, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Patches every `stride` pixels, the last row and column included, whose square meets the hole: their centres
+    (n, 2), their cells in the grid (n, 2), and the grid of their numbers, -1 for none."""
+    near = cv2.dilate(hole.astype(np.uint8), np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)) > 0
+    rows, columns = (np.unique([*range(0, length, stride), length - 1]) for length in hole.shape)
+    cell = np.stack(np.nonzero(near[np.ix_(rows, columns)]), 1).astype(np.int32)
+    ids = np.full((len(rows), len(columns)), -1, np.int32)
+    ids[cell[:, 0], cell[:, 1]] = np.arange(len(cell))
+    return np.stack((rows[cell[:, 0]], columns[cell[:, 1]]), 1).astype(np.int32), cell, ids
