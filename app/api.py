@@ -170,6 +170,8 @@ class Api:
                 "scales": frame.scales,
                 "window": frame.window,
                 "windows": frame.windows,
+                "detail": frame.detail,
+                "details": frame.details,
                 "seconds": round(frame.seconds, 3),
                 "seed": frame.seed,
                 "preview": canvas.data_uri(frame.previews[0]),

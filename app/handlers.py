@@ -205,6 +205,8 @@ class Handlers:
                 continue
             if frame.scale == 1 or not stage.thumbs:
                 stage.thumbs, frames = [], []
+            if frame.detail:  # the last scale, sharper
+                del stage.thumbs[-1], frames[-1]
             stage.pictures = [canvas.data_uri(picture, 84) for picture in frame.previews]
             stage.thumbs.append(canvas.thumb(frame.previews[0], focus))
             frames.append(stage.pictures)
@@ -378,4 +380,7 @@ def before_picture(result: Result, resolution: int) -> Image.Image | None:
 
 def _progress(frame: Frame) -> str:
     part = f"Part {frame.window} of {frame.windows} · " if frame.windows > 1 else ""
-    return f"{part}Scale {frame.scale} of {frame.scales} · {frame.seconds:.1f} s"
+    step = f"Scale {frame.scale} of {frame.scales}"
+    if frame.detail:
+        step = f"Detail {frame.detail} of {frame.details}"
+    return f"{part}{step} · {frame.seconds:.1f} s"

@@ -24,7 +24,7 @@ VISITOR = SimpleNamespace(session_hash="one", client=None)
 OTHER: dict[str, Any] = {  # of every setting a value that is not its default
     "seed": 17, "candidates": 3, "guidance": 2.5, "top_k": 40, "top_p": 0.7, "random_scales": 4, "smooth": True,
     "stop_scale": 5, "start_scale": 3, "method": "requantize", "evidence": 3.0, "fill": "mean", "guess": False,
-    "context": 3.5, "feather": 9, "color_match": False, "left": 1, "top": 2, "right": 3, "bottom": 4,
+    "context": 3.5, "feather": 9, "color_match": False, "detail": False, "left": 1, "top": 2, "right": 3, "bottom": 4,
 }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ PHOTO, MASK = scenery(90, 70), rectangle((90, 70), (20, 20, 50, 50))
 OTHER = {  # of every setting a value that is not its default
     "seed": "17", "candidates": 3, "guidance": "2.5", "top_k": "40", "top_p": "0.7", "random_scales": "4",
     "smooth": True, "method": "requantize", "evidence": "3", "fill": "mean", "guess": False, "context": 3.5,
-    "feather": "9", "color_match": False, "left": 1, "top": 2, "right": 3, "bottom": "4",
+    "feather": "9", "color_match": False, "detail": False, "left": 1, "top": 2, "right": 3, "bottom": "4",
 }  # fmt: skip
 
 

@@ -33,9 +33,11 @@ TWO.paste(255, (100, 50, 130, 80))
         dict(task="outpaint", image=scenery(60, 50), left=40, top=0, right=90, bottom=12, seed=4),
         dict(task="inpaint", image=scenery(*SIZE), mask=TWO, seed=1, smooth=True, color_match=False),
         dict(task="inpaint", image=Image.new("RGB", SIZE), mask=TWO, seed=4),
+        dict(task="inpaint", image=scenery(*SIZE), mask=TWO, seed=4, detail=False),
+        dict(task="inpaint", image=scenery(*SIZE), mask=TWO, seed=4, start_scale=2),
         dict(task="vary", image=scenery(70, 70), start_scale=3, seed=1),
     ],
-    ids=["generate", "inpaint", "edit", "outpaint", "smooth", "black under the fade", "vary"],
+    ids=["generate", "inpaint", "edit", "outpaint", "smooth", "black under the fade", "no detail", "half kept", "vary"],
 )
 def test_replay_to_the_byte(engine: Engine, request_: dict, tmp_path: Path) -> None:
     _, result = finish(engine, **request_)
@@ -136,6 +138,10 @@ HOSTILE = {
     "an oblong box": lambda d: d["passes"][0].update(box=[0, 0, 80, 60]),
     "a large mask": lambda d: d["passes"][0].update(alpha=mask_of((4000, 4000))),
     "a mask of another size": lambda d: d["passes"][0].update(alpha=mask_of((3, 3))),
+    "an unknown detail": lambda d: d["passes"][0].update(detail="magic"),
+    "a list of details": lambda d: d["passes"][0].update(detail=["refined"]),
+    "a seed below 0": lambda d: d.update(seed=-1),
+    "a candidate below 0": lambda d: d.update(candidate=-1),
     "no mask": lambda d: d["passes"][0].pop("alpha"),
     "a fade elsewhere": lambda d: d["fades"][0].update(at=[139, 89]),
     "a fade before": lambda d: d["fades"][0].update(at=[-1, 0]),

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from .compositing import fill_smoothly
+from .joining import copied, joined
 from .patches import Match, usable
 
 _LARGEST = 1600  # pixels of a side up to which patches are matched: beyond, what is found is copied in larger pieces
@@ -26,6 +27,7 @@ _ROUNDS = (12, 10, 8, 5, 3, 2)
 _PATCHES = 15_000  # about so many are matched at a level
 _FALL = 1.2  # a pixel counts less by this factor for each pixel between it and what is known
 _LIVELY = 2.0  # how much the liveliness around a pixel counts
+_NEAR = (60.0, 30.0)  # how much it counts to be as high and as far across: grey levels for all of the longer side
 _SLOPES = 1.7  # the weight of a pixel's slopes against its three colours
 _TONES = 2.0  # pixels within which tones follow the mean of all patches: above, grain is that of one
 _GREY = np.array((0.299, 0.587, 0.114), np.float32)
@@ -66,7 +68,7 @@ def continued(
         return _as_it_is(photo, soft, hole)
     levels = _pyramid(photo, hole, known)
     count = sum(_is_shown(level) for level in levels[1:]) + 1
-    return Steps(count, _continued(photo, soft, levels, trust, np.random.default_rng(seed)))
+    return Steps(count, _continued(photo, soft, hole, levels, trust, np.random.default_rng(seed)))
 
 
 def _as_it_is(photo: np.ndarray, soft: np.ndarray, hole: np.ndarray) -> Steps:
@@ -78,23 +80,20 @@ def _is_shown(level: _Level) -> bool:
 
 
 def _continued(
-    photo: np.ndarray, soft: np.ndarray, levels: list[_Level], trust: float, rng: np.random.Generator
+    photo: np.ndarray, soft: np.ndarray, hole: np.ndarray, levels: list[_Level], trust: float, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
     ways, picture = None, photo
     for number, level in enumerate(reversed(levels)):
         if ways is not None:
             ways = _finer(ways, level.hole.shape)
         if ways is None or max(level.hole.shape) <= _LARGEST:
-            hints = _hints(level, soft, trust)
-            ways, mean = _solved(level, ways, number, hints, rng)
-            picture = _toned(_copied(level.colours, ways, level.hole), mean, level.hole)
-        else:
-            picture = _copied(level.colours, ways, level.hole)
+            ways, mean = _solved(level, ways, number, _hints(level, soft, trust), rng)
+            picture = _toned(copied(level.colours, ways, level.hole), mean, level.hole)
         if level is levels[0]:
             break
         if _is_shown(level):
             yield _bytes(picture)
-    yield np.where(levels[0].hole[..., None], _bytes(picture), photo)
+    yield np.where(hole[..., None], _bytes(joined(levels[0].colours, ways, hole, levels[0].known)), photo)
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:
@@ -140,11 +139,14 @@ def _hints(level: _Level, soft: np.ndarray, trust: float) -> tuple[np.ndarray, n
     reach = 2 * max(1, min(8, round(min(level.hole.shape) / 40))) + 1
     weight = cv2.blur(level.known.astype(np.float32), (reach, reach))
     theirs = cv2.blur(level.slopes * level.known[..., None], (reach, reach)) / np.maximum(weight, 1e-3)[..., None]
+    height, width = level.hole.shape
+    place = np.mgrid[:height, :width].transpose(1, 2, 0).astype(np.float32) * (
+        np.array(_NEAR, np.float32) / max(height, width)
+    )
     theirs *= _LIVELY**0.5
-    wanted = np.dstack([fill_smoothly(np.repeat(theirs[..., i : i + 1], 3, 2), level.known)[..., :1] for i in (0, 1)])
+    theirs, wanted = np.dstack((theirs, place)), np.dstack((theirs, place))
     if trust <= 0:
         return theirs, wanted
-    height, width = level.hole.shape
     around = cv2.blur(level.known.astype(np.float32), (5, 5))
     colours = cv2.blur(level.colours * level.known[..., None], (5, 5)) / np.maximum(around, 1e-3)[..., None]
     drawn = cv2.blur(cv2.resize(soft, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32), (5, 5))
@@ -159,17 +161,17 @@ def _solved(
     hole, radius, rounds = level.hole, *(each[min(number, len(each) - 1)] for each in (_RADII, _ROUNDS))
     distance = cv2.distanceTransform((~level.known).astype(np.uint8), cv2.DIST_L2, 3)
     counts = np.where(level.known, 1, np.maximum(_FALL**-distance, 0.05) * hole).astype(np.float32)
-    mean = fill_smoothly(level.colours, level.known) if ways is None else _copied(level.colours, ways, hole)
     theirs, wanted = hints
+    if ways is None:
+        mean = fill_smoothly(level.colours, level.known)
+        lively = fill_smoothly(np.dstack((theirs[..., :2], theirs[..., :1])), level.known)[..., :2]
+    else:
+        mean, lively = copied(level.colours, ways, hole), copied(theirs[..., :2], ways, hole)
+    wanted = np.dstack((lively, wanted[..., 2:]))
     stride = int(np.clip(np.sqrt(hole.sum() / _PATCHES) + 0.5, 1 if number < 3 else 2, 4))
     match = Match(_with_slopes(mean), level.known, hole, counts, theirs, radius, stride, rng)
-    if ways is not None:
-        wanted = np.dstack((_copied(theirs, ways, hole)[..., :2], wanted[..., 2:]))
-        match.look(_with_slopes(mean), wanted)
-        match.begin(match.at + ways[match.at[:, 0], match.at[:, 1]])
-    else:
-        match.look(_with_slopes(mean), wanted)
-        match.begin(None)
+    match.look(_with_slopes(mean), wanted)
+    match.begin(None if ways is None else match.at + ways[match.at[:, 0], match.at[:, 1]])
     for _ in range(rounds):
         match.look(_with_slopes(mean), wanted)
         match.search()
@@ -188,15 +190,6 @@ def _with_slopes(colours: np.ndarray) -> np.ndarray:
 
 def _finer(ways: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return 2 * np.repeat(np.repeat(ways, 2, axis=0), 2, axis=1)[: shape[0], : shape[1]]
-
-
-def _copied(values: np.ndarray, ways: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """The values with those of the hole fetched from where the ways lead."""
-    y, x = np.nonzero(hole)
-    out = values.copy()
-    source_y = (y + ways[y, x, 0]).clip(0, hole.shape[0] - 1)
-    out[y, x] = values[source_y, (x + ways[y, x, 1]).clip(0, hole.shape[1] - 1)]
-    return out
 
 
 def _toned(sharp: np.ndarray, mean: np.ndarray, hole: np.ndarray) -> np.ndarray:
@@ -262,8 +255,8 @@ def _with_band(
 ) -> np.ndarray:
     """`drawn` (h, w, 3), in the hole with the band of `here` less `reduced`, in grey, from where the ways lead."""
     theirs, own = (_contrast(cv2.cvtColor(each, cv2.COLOR_RGB2GRAY)) for each in (reduced, drawn))
-    gain = (own / _copied(theirs, ways, hole)).clip(0.7, 1.4)
-    band = _copied((here - reduced) @ _GREY, ways, hole)
+    gain = (own / copied(theirs, ways, hole)).clip(0.7, 1.4)
+    band = copied((here - reduced) @ _GREY, ways, hole)
     return drawn + np.where(hole, gain * band, 0)[..., None]
 
 

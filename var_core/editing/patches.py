@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 _CHUNK = 4096  # patches compared together: they stay in the processor's cache
+_TOGETHER = 1.15  # how much further a place may be that lies as a neighbour's does
 _EXACT = 3_000_000  # pairs of patches up to which all are compared
 
 
@@ -56,6 +57,7 @@ class Match:
         around = np.pad(trust, radius)[..., None]  # nothing beyond the picture counts
         weight = strips(around, self.side)[self.at[:, 0], self.at[:, 1]].reshape(len(self.at), -1)
         self.weight = weight / weight.sum(1, keepdims=True)
+        self.all_weights = np.repeat(self.weight, values.shape[2], axis=1)  # of every channel
         self.trust = trust[self.at[:, 0], self.at[:, 1]]
 
     def look(self, estimate: np.ndarray, hints: np.ndarray) -> None:
@@ -67,15 +69,13 @@ class Match:
     def costs(self, places: np.ndarray, which: np.ndarray | slice = slice(None)) -> np.ndarray:
         """(n,) weighted mean squared differences between patches `which` and those at `places` (n, 2)."""
         out = np.empty(len(places), np.float32)
-        wanted, weight, hints = self.wanted[which], self.weight[which], self.wanted_hints[which]
+        wanted, weight, hints = self.wanted[which], self.all_weights[which], self.wanted_hints[which]
         for start in range(0, len(places), _CHUNK):
             some = slice(start, start + _CHUNK)
             y, x = places[some].T
             apart = self.strips[y, x].reshape(len(y), -1)
             apart -= wanted[some]
-            apart *= apart
-            per_pixel = apart.reshape(len(y), self.side**2, -1).sum(2)
-            out[some] = np.einsum("ij,ij->i", per_pixel, weight[some])
+            out[some] = np.einsum("ij,ij,ij->i", apart, apart, weight[some])
             beside = self.hints[y, x] - hints[some]
             out[some] += np.einsum("ij,ij->i", beside, beside)
         return out
@@ -94,11 +94,13 @@ class Match:
         2009), all patches at once: what suits a neighbour, and random tries in smaller and smaller squares."""
         if len(self.at) * len(self.places) <= _EXACT:
             self._compare_all()
+            self._ask_neighbours((1,))
             return
         self.cost = self.costs(self.found)
         far = max(self.shape)
         self._ask_neighbours((4, 1))
-        for reach in (far, far // 4, far // 16 + 1, 2):
+        self._offer(self.places[self.rng.integers(len(self.places), size=len(self.at))])
+        for reach in (far // 4, far // 16 + 1, 2):
             self._offer(self.found + self.rng.integers(-reach, reach + 1, self.found.shape, dtype=np.int32))
         self._ask_neighbours((2, 1))
 
@@ -109,11 +111,10 @@ class Match:
         hints = self.hints[y, x]
         stack = (theirs.reshape(len(y), -1), np.square(theirs).sum(2), hints, np.square(hints).sum(1, keepdims=True))
         right = np.concatenate(stack, 1).T.copy()
-        many = theirs.shape[2]
         for start in range(0, len(self.at), 1024):
             some = slice(start, start + 1024)
             weight = self.weight[some]
-            cross = -2 * np.repeat(weight, many, axis=1) * self.wanted[some]
+            cross = -2 * self.all_weights[some] * self.wanted[some]
             left = (cross, weight, -2 * self.wanted_hints[some], np.ones((len(weight), 1), np.float32))
             self.found[some] = self.places[(np.concatenate(left, 1) @ right).argmin(1)]
         self.cost = self.costs(self.found)
@@ -124,12 +125,13 @@ class Match:
         ok[ok] = self.centre[y, x]
         return ok
 
-    def _offer(self, places: np.ndarray, among: np.ndarray | None = None) -> None:
-        """Take those of the places that are nearer; `among` (n,) bool: patches that have one offered."""
+    def _offer(self, places: np.ndarray, among: np.ndarray | None = None, favour: float = 1.0) -> None:
+        """Take those of the places that are nearer, or less than `favour` times as far; `among` (n,) bool: patches
+        that have one offered."""
         take = self._is_place(places) & (places != self.found).any(1)
         which = np.nonzero(take if among is None else take & among)[0]
         cost = self.costs(places[which], which)
-        nearer = cost < self.cost[which]
+        nearer = cost < favour * self.cost[which]
         which = which[nearer]
         self.found[which], self.cost[which] = places[which], cost[nearer]
 
@@ -142,7 +144,7 @@ class Match:
                 neighbour[ok] = self.ids[cell[ok, 0], cell[ok, 1]]
                 ok &= neighbour >= 0
                 neighbour[~ok] = 0
-                self._offer(self.found[neighbour] + self.at - self.at[neighbour], ok)
+                self._offer(self.found[neighbour] + self.at - self.at[neighbour], ok, _TOGETHER)
 
     def vote(self, values: np.ndarray) -> np.ndarray:
         """(h, w, c): at each pixel the weighted mean of what the patches over it bring along; 0 where there is none.

@@ -9,6 +9,8 @@ generate     samples of the validation pictures' classes: accuracy of a linear p
              Frechet and kernel distances beside those of real halves, memorisation, --against another model's;
              --out writes samples above their nearest training pictures
 infill       photographs at three zooms, four families of masks, ours against Telea and PatchMatch; colour added to grey
+photo        removal and a border at photo resolution, ours with and without detail against Telea, Navier-Stokes and
+             PatchMatch: distances, sharpness, seam, seconds; --out writes a contact sheet
 edit         five families of masks, ours against the published rule and OpenCV: distances, seams, class edits
 order        whether the likelihood or the boundary score of a candidate tells which one is good
 samples      a sheet of uncurated samples, classes in order, seeds 0, 1, ..., the model's own sampling settings
@@ -35,6 +37,7 @@ from ..request import Fill
 from .edits import FAMILIES, edit, order, sheet
 from .infill import infill
 from .models import likelihood, reconstruct, samples
+from .photo import photo
 from .samples import generate
 
 
@@ -42,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m var_core.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = ("reconstruct", "likelihood", "generate", "edit", "infill", "order", "samples", "sheet")
+    kinds = ("reconstruct", "likelihood", "generate", "edit", "infill", "photo", "order", "samples", "sheet")
     parser.add_argument("what", choices=kinds)
     parser.add_argument("--data", type=Path, help="folder or zip of pictures, one folder per class")
     parser.add_argument("--model", default="garden-128", help="registered name or a .safetensors file")
@@ -53,6 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--against", metavar="MODEL", help="reconstruct, generate: measured on the same in the same run"
     )
     parser.add_argument("--each", type=int, default=2, help="infill: crops of a zoom and photograph")
+    parser.add_argument("--cases", type=int, default=100, help="photo: windows (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="photo: of the cases (default %(default)s, which judges)")
     parser.add_argument("--count", type=int, default=100, help="edit, order: pictures (default %(default)s)")
     parser.add_argument("--evidence", type=float, help="edit: strength of the known pixels, instead of the model's own")
     parser.add_argument("--fill", default="telea", choices=get_args(Fill), help="edit: what covers the hole")
@@ -62,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--top-k", type=int, help="generate: instead of the model's own")
     parser.add_argument("--top-p", type=float, help="generate: instead of the model's own")
     parser.add_argument("--rows", type=int, default=1, help="samples: how many of each class")
-    parser.add_argument("--out", type=Path, help="samples, sheet, generate: the picture to write")
+    parser.add_argument("--out", type=Path, help="samples, sheet, generate, photo: the picture to write")
     parser.add_argument("--json", action="store_true", help="one line instead of an indented document")
     return parser
 
@@ -85,6 +90,8 @@ def measure(args: argparse.Namespace) -> dict:
         return head | {"split": args.split} | reconstruct(models, pictures, args.data, args.limit)
     if args.what == "infill":
         return head | infill(Engine(model), args.data, args.each)
+    if args.what == "photo":
+        return head | photo(Engine(model), args.data, args.cases, args.seed, args.out)
     train, val = (load_pictures(args.data, split, size) for split in ("train", "val"))
     other = None if args.against is None else open_model(args.against)
     for one in (model, other or model):

@@ -123,6 +123,8 @@ def _parse(document: dict[str, Any], picture: Image.Image) -> Recipe:
     for name, kind in (("model", str), ("seed", int), ("candidate", int), ("settings", dict), ("passes", list)):
         if type(document[name]) is not kind:
             raise ValueError(f"its {name} is no {kind.__name__}")
+    if not 0 <= document["seed"] < 2**32 or not 0 <= document["candidate"] < 2**32:
+        raise ValueError(f"its seed is {document['seed']}, its candidate {document['candidate']}")
     if not 1 <= len(document["passes"]) <= _MOST_WINDOWS:
         raise ValueError(f"it has {len(document['passes'])} windows")
     passes = [_pass(entry, picture.size) for entry in document["passes"]]

@@ -1,0 +1,121 @@
+"""What the model drew becomes as sharp as the photo, and nothing else changes."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from var_core.editing import detail, patches
+from var_core.editing.detail import continued, refined
+from var_core.editing.patches import Match
+
+
+def woven(side: int, seed: int = 0) -> np.ndarray:
+    """A fabric: threads across and down, and grain."""
+    y, x = np.mgrid[:side, :side]
+    threads = 40 * np.sin(x * 0.9) + 40 * np.sin(y * 0.7)
+    grain = np.random.default_rng(seed).normal(0, 10, (side, side, 1))
+    return (128 + threads[..., None] + grain + np.array((20, 0, -20))).clip(0, 255).astype(np.uint8)
+
+
+def sharpness(picture: np.ndarray, where: np.ndarray) -> float:
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return float(np.abs(cv2.Laplacian(grey, cv2.CV_32F))[cv2.erode(where.astype(np.uint8), np.ones((5, 5))) > 0].mean())
+
+
+def with_hole(side: int = 160) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A photo, the same blurred, and a disc in its middle."""
+    photo = woven(side)
+    hole = cv2.circle(np.zeros((side, side), np.uint8), (side // 2, side // 2), side // 4, 1, -1) > 0
+    return photo, cv2.GaussianBlur(photo, (0, 0), 4), hole
+
+
+@pytest.mark.parametrize("way", ["continued", "refined"])
+def test_the_hole_becomes_as_sharp_as_its_surroundings(way: str) -> None:
+    photo, soft, hole = with_hole()
+    steps = continued(photo, soft, hole, ~hole, 3) if way == "continued" else refined(photo, soft, hole, ~hole, 4, 3)
+    pictures = list(steps.pictures)
+    assert len(pictures) == steps.count == (1 if way == "continued" else 2)
+    assert pictures[-1].shape == photo.shape
+    assert np.array_equal(pictures[-1][~hole], photo[~hole]), "what is known stays"
+    wanted = sharpness(photo, hole)
+    assert sharpness(soft, hole) < 0.2 * wanted
+    assert 0.6 * wanted < sharpness(pictures[-1], hole) < 1.3 * wanted
+
+
+def test_what_lay_in_the_hole_has_no_influence() -> None:
+    photo, soft, hole = with_hole()
+    spoiled = np.where(hole[..., None], np.uint8(255), photo)
+    ends = [list(continued(each, soft, hole, ~hole, 3).pictures)[-1] for each in (photo, photo, spoiled)]
+    assert np.array_equal(ends[0], ends[1]), "the same bytes every time"
+    assert np.array_equal(ends[0], ends[2])
+    other = list(continued(photo, soft, hole, ~hole, 4).pictures)[-1]
+    assert not np.array_equal(ends[0], other), "another seed, another picture"
+
+
+def test_what_is_neither_known_nor_in_the_hole_is_not_copied() -> None:
+    photo, soft, hole = with_hole()
+    waiting = np.zeros_like(hole)
+    waiting[:, :60] = ~hole[:, :60]
+    red = np.where(waiting[..., None], np.array((255, 0, 0), np.uint8), photo)
+    made = list(continued(red, soft, hole, ~hole & ~waiting, 3).pictures)[-1]
+    assert int(made[hole].astype(int)[:, 1].min()) > 0 and np.array_equal(made[waiting], red[waiting])
+
+
+def test_nothing_to_copy_from_leaves_the_models_picture() -> None:
+    photo, soft, _ = with_hole(60)
+    everywhere = np.ones((60, 60), bool)
+    for steps in (
+        continued(photo, soft, everywhere, ~everywhere, 1),
+        refined(photo, soft, everywhere, ~everywhere, 2, 1),
+    ):
+        assert steps.count == 1 and np.array_equal(next(iter(steps.pictures)), soft)
+
+
+def test_the_models_picture_stays_where_it_is_refined() -> None:
+    photo, _, hole = with_hole()
+    soft = np.where(hole[..., None], np.array((40, 90, 200), np.uint8), photo)
+    made = list(refined(photo, soft, hole, ~hole, 4, 3).pictures)[-1]
+    assert np.abs(made[hole].mean(0) - (40, 90, 200)).max() < 8
+    assert sharpness(made, hole) > 0.4 * sharpness(photo, hole)
+
+
+@pytest.mark.parametrize("way", ["continued", "refined"])
+def test_large_windows_are_copied_in_larger_pieces(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detail, "_LARGEST", 90)
+    photo, soft, hole = with_hole()
+    steps = continued(photo, soft, hole, ~hole, 3) if way == "continued" else refined(photo, soft, hole, ~hole, 4, 3)
+    made = list(steps.pictures)[-1]
+    assert np.array_equal(made[~hole], photo[~hole])
+    assert 0.5 * sharpness(photo, hole) < sharpness(made, hole) < 1.4 * sharpness(photo, hole)
+
+
+@pytest.mark.parametrize("exact", [10**9, 0])
+def test_patches_are_found_where_they_came_from(exact: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patches, "_EXACT", exact)
+    picture = cv2.GaussianBlur(np.random.default_rng(1).normal(0, 300, (60, 64, 3)).astype(np.float32), (0, 0), 3)
+    hole = np.zeros((60, 64), bool)
+    hole[10:30, 34:54] = True
+    none = np.zeros((60, 64, 1), np.float32)
+    wanted = picture.copy()
+    wanted[4:36, 28:60] = picture[4:36, 0:32]  # 28 pixels to the left
+    match = Match(picture, ~hole, hole, np.ones((60, 64), np.float32), none, 2, 2, np.random.default_rng(0))
+    match.look(wanted, none)
+    match.begin(None)
+    for _ in range(1 if exact else 12):
+        match.search()
+    inner = ((match.at[:, 1] >= 30) & (match.at[:, 1] < 56)) & ((match.at[:, 0] >= 6) & (match.at[:, 0] < 33))
+    from_there = (match.found - match.at)[inner] == (0, -28)
+    assert from_there.all(1).mean() > (0.99 if exact else 0.9)
+    match.look(wanted, none)
+    match.cost = match.costs(match.found)
+    assert np.abs(match.vote(picture) - wanted)[hole].mean() < (0.01 if exact else 6)
+    assert (match.pick()[hole] == (0, -28)).all(1).mean() > 0.9
+
+
+def test_patches_at_the_edge_see_it_repeated() -> None:
+    assert patches.usable(np.ones((6, 6), bool), 2).all()
+    source = np.ones((6, 6), bool)
+    source[0, 0] = False
+    assert patches.usable(source, 2).sum() == 27
