@@ -475,7 +475,8 @@ def test_edits_that_differ_in_anything_are_not_the_same(name: str) -> None:
     given = {"task": "inpaint", "image": photo, "mask": mask, "label": "rose"}
     other = {
         "start_scale": 3, "method": "requantize", "evidence": 3.0, "fill": "mean", "guess": False, "context": 3.5,
-        "feather": 9, "color_match": False, "detail": False, "left": 1, "top": 2, "right": 3, "bottom": 4, "label": "tulip",
+        "feather": 9, "color_match": False, "detail": False, "left": 1, "top": 2, "right": 3, "bottom": 4,
+        "label": "tulip",
         "image": photo.copy(), "mask": mask.copy(), "task": "edit",
     }  # fmt: skip
     one = Edit(**given)  # type: ignore[arg-type]
