@@ -25,6 +25,7 @@ _KNOWN = 0.3  # share of a coarse pixel that must be known
 _RADII = (2, 2, 3)  # of patches, from the coarsest level on; the last one for all that follow
 _ROUNDS = (12, 10, 8, 5, 3, 2)
 _PATCHES = 15_000  # about so many are matched at a level
+_SHARP = 1  # rounds more in which single patches are compared instead of their mean
 _FALL = 1.2  # a pixel counts less by this factor for each pixel between it and what is known
 _LIVELY = 2.0  # how much the liveliness around a pixel counts
 _NEAR = (60.0, 30.0)  # how much it counts to be as high and as far across: grey levels for all of the longer side
@@ -178,6 +179,10 @@ def _solved(
         voted = match.vote(np.dstack((level.colours, theirs[..., :2])))
         mean = np.where(hole[..., None], voted[..., :3], mean)
         wanted = np.dstack((np.where(hole[..., None], voted[..., 3:], theirs[..., :2]), wanted[..., 2:]))
+    for _ in range(_SHARP):
+        ways = match.pick()
+        match.look(_with_slopes(copied(level.colours, ways, hole)), wanted)
+        match.search()
     return match.pick(), mean
 
 

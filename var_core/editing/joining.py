@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-_STEP = 25.0  # grey levels: much larger steps are edges, and stay
+_STEP = 60.0  # grey levels: much larger steps are edges, and stay
 _AROUND = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32)
 _ROUNDS = 12
 _LEVELS = 4
