@@ -31,6 +31,8 @@ _LIVELY = 2.0  # how much the liveliness around a pixel counts
 _NEAR = (60.0, 30.0)  # how much it counts to be as high and as far across: grey levels for all of the longer side
 _SLOPES = 1.7  # the weight of a pixel's slopes against its three colours
 _TONES = 2.0  # pixels within which tones follow the mean of all patches: above, grain is that of one
+_WEAK = 2  # of the model's own finest bands, how many may be too weak
+_COARSEST = 24  # pixels of a side that bands start from, at least
 _GREY = np.array((0.299, 0.587, 0.114), np.float32)
 
 
@@ -94,6 +96,7 @@ def _continued(
             break
         if _is_shown(level):
             yield _bytes(picture)
+    assert ways is not None
     yield np.where(hole[..., None], _bytes(joined(levels[0].colours, ways, hole, levels[0].known)), photo)
 
 
@@ -206,9 +209,11 @@ def _toned(sharp: np.ndarray, mean: np.ndarray, hole: np.ndarray) -> np.ndarray:
 def refined(photo: np.ndarray, soft: np.ndarray, hole: np.ndarray, known: np.ndarray, times: float, seed: int) -> Steps:
     """The model's picture with the photo's finer bands.
 
-    As in `continued`; times: how much `soft` was enlarged. Each band is fetched
-    from where the photo, reduced as far, looks most like what is drawn; its strength follows the contrast."""
-    count = max(1, int(np.ceil(np.log2(times) - 1e-6)))
+    As in `continued`; times: how much `soft` was enlarged. Each band is fetched from where the photo, reduced as far,
+    looks most like what is drawn; its strength follows the contrast. Small models draw their own finest bands too
+    weakly: what is missing there against the photo is added as well."""
+    count = max(1, int(np.ceil(np.log2(times) - 1e-6))) + _WEAK
+    count = max(1, min(count, int(np.log2(min(hole.shape) / _COARSEST))))
     if not hole.any() or not usable(known, _RADII[-1]).any():
         return _as_it_is(photo, soft, hole)
     return Steps(count, _refined(photo, soft, hole, known, count, np.random.default_rng(seed)))
@@ -258,11 +263,14 @@ def _fitting(
 def _with_band(
     drawn: np.ndarray, reduced: np.ndarray, here: np.ndarray, hole: np.ndarray, ways: np.ndarray
 ) -> np.ndarray:
-    """`drawn` (h, w, 3), in the hole with the band of `here` less `reduced`, in grey, from where the ways lead."""
+    """`drawn` (h, w, 3), in the hole with its own band of `here` less `reduced`, and as much as that is weaker with
+    the one, in grey, from where the ways lead."""
     theirs, own = (_contrast(cv2.cvtColor(each, cv2.COLOR_RGB2GRAY)) for each in (reduced, drawn))
     gain = (own / copied(theirs, ways, hole)).clip(0.7, 1.4)
-    band = copied((here - reduced) @ _GREY, ways, hole)
-    return drawn + np.where(hole, gain * band, 0)[..., None]
+    bands = (here - reduced) @ _GREY
+    band = gain * copied(bands, ways, hole)
+    weaker = 1 - min(float(np.sqrt(np.square(bands[hole]).mean() / max(np.square(band[hole]).mean(), 1e-6))), 1)
+    return drawn + np.where(hole[..., None], here - reduced + weaker * band[..., None], 0)
 
 
 def _contrast(grey: np.ndarray) -> np.ndarray:
@@ -271,6 +279,8 @@ def _contrast(grey: np.ndarray) -> np.ndarray:
 
 
 def _shape_of(picture: np.ndarray) -> np.ndarray:
-    """(h, w, 3) -> (h, w, 4): what is finer than nine pixels in grey, and a quarter of the colours."""
+    """(h, w, 3) -> (h, w, 4): what is finer than nine pixels in grey, whatever its contrast, and a quarter of the
+    colours."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    return np.dstack((grey - cv2.blur(grey, (9, 9)), cv2.blur(picture, (5, 5)) / 4)).astype(np.float32)
+    fine = (grey - cv2.blur(grey, (9, 9))) * (20 / (_contrast(grey) + 2))
+    return np.dstack((fine, cv2.blur(picture, (5, 5)) / 4)).astype(np.float32)

@@ -120,7 +120,7 @@ class Match:
         self.cost = self.costs(self.found)
 
     def _is_place(self, places: np.ndarray) -> np.ndarray:
-        ok = (places >= 0).all(1) & (places < self.shape).all(1)
+        ok = np.asarray(((places >= 0) & (places < self.shape)).all(1))
         y, x = places[ok].T
         ok[ok] = self.centre[y, x]
         return ok
