@@ -15,7 +15,7 @@ import numpy as np
 
 from .compositing import fill_smoothly
 from .joining import copied, joined
-from .patches import Match, usable
+from .patches import Match, padded, usable
 
 _LARGEST = 1600  # pixels of a side up to which patches are matched: beyond, what is found is copied in larger pieces
 _SMALLEST = 12  # pixels of the coarsest level's shorter side, at least
@@ -24,8 +24,8 @@ _PLACES = 60  # a level with fewer patches to copy is too coarse
 _KNOWN = 0.3  # share of a coarse pixel that must be known
 _RADII = (2, 2, 3)  # of patches, from the coarsest level on; the last one for all that follow
 _ROUNDS = (12, 10, 8, 5, 3, 2)
-_PATCHES = 15_000  # about so many are matched at a level
-_SHARP = 1  # rounds more in which single patches are compared instead of their mean
+_FAR = 5  # levels, from the coarsest on, at which patches are looked for everywhere
+_PATCHES = 10_000  # about so many are matched at a level
 _FALL = 1.2  # a pixel counts less by this factor for each pixel between it and what is known
 _LIVELY = 2.0  # how much the liveliness around a pixel counts
 _NEAR = (60.0, 30.0)  # how much it counts to be as high and as far across: grey levels for all of the longer side
@@ -85,16 +85,16 @@ def _is_shown(level: _Level) -> bool:
 def _continued(
     photo: np.ndarray, soft: np.ndarray, hole: np.ndarray, levels: list[_Level], trust: float, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    ways, picture = None, photo
+    ways = None
     for number, level in enumerate(reversed(levels)):
         if ways is not None:
             ways = _finer(ways, level.hole.shape)
-        if ways is None or max(level.hole.shape) <= _LARGEST:
+        if ways is not None and max(level.hole.shape) > _LARGEST:
+            picture = copied(level.colours, ways, level.hole)
+        else:
             ways, mean = _solved(level, ways, number, _hints(level, soft, trust), rng)
-            picture = _toned(copied(level.colours, ways, level.hole), mean, level.hole)
-        if level is levels[0]:
-            break
-        if _is_shown(level):
+            picture = _toned(level.colours, mean, ways, level.hole)
+        if level is not levels[0] and _is_shown(level):
             yield _bytes(picture)
     assert ways is not None
     yield np.where(hole[..., None], _bytes(joined(levels[0].colours, ways, hole, levels[0].known)), photo)
@@ -171,21 +171,22 @@ def _solved(
         lively = fill_smoothly(np.dstack((theirs[..., :2], theirs[..., :1])), level.known)[..., :2]
     else:
         mean, lively = copied(level.colours, ways, hole), copied(theirs[..., :2], ways, hole)
-    wanted = np.dstack((lively, wanted[..., 2:]))
     stride = int(np.clip(np.sqrt(hole.sum() / _PATCHES) + 0.5, 1 if number < 3 else 2, 4))
     match = Match(_with_slopes(mean), level.known, hole, counts, theirs, radius, stride, rng)
-    match.look(_with_slopes(mean), wanted)
+    near, inside = match.near, hole[match.near][..., None]
+    drawn, lively, other = mean[near], lively[near], wanted[near][..., 2:]
+    votes = padded(np.dstack((level.colours, theirs[..., :2])), radius)
+    match.look(_with_slopes(drawn), np.dstack((lively, other)))
     match.begin(None if ways is None else match.at + ways[match.at[:, 0], match.at[:, 1]])
     for _ in range(rounds):
-        match.look(_with_slopes(mean), wanted)
-        match.search()
-        voted = match.vote(np.dstack((level.colours, theirs[..., :2])))
-        mean = np.where(hole[..., None], voted[..., :3], mean)
-        wanted = np.dstack((np.where(hole[..., None], voted[..., 3:], theirs[..., :2]), wanted[..., 2:]))
-    for _ in range(_SHARP):
-        ways = match.pick()
-        match.look(_with_slopes(copied(level.colours, ways, hole)), wanted)
-        match.search()
+        match.look(_with_slopes(drawn), np.dstack((lively, other)))
+        match.search(number < _FAR)
+        voted = match.vote(votes)
+        drawn, lively = np.where(inside, voted[..., :3], drawn), np.where(inside, voted[..., 3:], lively)
+    ways = match.pick()
+    match.look(_with_slopes(copied(level.colours, ways, hole)[near]), np.dstack((lively, other)))
+    match.search(number < _FAR)
+    mean[near] = drawn
     return match.pick(), mean
 
 
@@ -200,8 +201,9 @@ def _finer(ways: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return 2 * np.repeat(np.repeat(ways, 2, axis=0), 2, axis=1)[: shape[0], : shape[1]]
 
 
-def _toned(sharp: np.ndarray, mean: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """The picture moved to the mean's tones inside the hole; what is finer than a few pixels stays."""
+def _toned(colours: np.ndarray, mean: np.ndarray, ways: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """The hole filled from where the ways lead, moved to the mean's tones; what is finer than a few pixels stays."""
+    sharp = copied(colours, ways, hole)
     moved = cv2.GaussianBlur(np.where(hole[..., None], mean - sharp, 0), (0, 0), _TONES)
     return np.where(hole[..., None], sharp + moved, sharp)
 
@@ -253,7 +255,7 @@ def _fitting(
     stride = int(np.clip(np.sqrt(hole.sum() / _PATCHES) + 0.5, 1, 4))
     everywhere = np.ones(hole.shape, np.float32)
     match = Match(_shape_of(reduced), known, hole, everywhere, none, _RADII[-1], stride, rng)
-    match.look(_shape_of(drawn), none)
+    match.look(_shape_of(drawn)[match.near], none[match.near])
     match.begin(None)
     for _ in range(4):
         match.search()
@@ -266,7 +268,7 @@ def _with_band(
     """`drawn` (h, w, 3), in the hole with its own band of `here` less `reduced`, and as much as that is weaker with
     the one, in grey, from where the ways lead."""
     theirs, own = (_contrast(cv2.cvtColor(each, cv2.COLOR_RGB2GRAY)) for each in (reduced, drawn))
-    gain = (own / copied(theirs, ways, hole)).clip(0.7, 1.4)
+    gain = (own / copied(theirs, ways, hole)).clip(0.9, 1.4)
     bands = (here - reduced) @ _GREY
     band = gain * copied(bands, ways, hole)
     weaker = 1 - min(float(np.sqrt(np.square(bands[hole]).mean() / max(np.square(band[hole]).mean(), 1e-6))), 1)

@@ -13,7 +13,7 @@ from .compositing import blend, match_surroundings
 from .plan import Plan
 from .preview import small
 
-_AROUND = 1600  # pixels of a side up to which detail looks further around than the model did
+_AROUND = 1280  # pixels of a side up to which detail looks further around than the model did
 
 
 class Painting:
@@ -160,7 +160,7 @@ class Painting:
 
 
 def _around(box: Box, size: tuple[int, int]) -> Box:
-    """The box with half its side more around it, less where it is large, as far as there is a picture."""
+    """The box with a quarter of its side more around it, less where it is large, as far as there is a picture."""
     side = box[2] - box[0]
-    more = min(max((_AROUND - side) // 2, 0), side // 2)
+    more = min(max((_AROUND - side) // 2, 0), side // 4)
     return inside((box[0] - more, box[1] - more, box[2] + more, box[3] + more), size)[0]

@@ -41,7 +41,7 @@ class Match:
 
     values: (h, w, c) float32, what patches are compared in; source: (h, w) bool, what may be copied; hole: (h, w)
     bool; trust: (h, w) float32 in (0, 1], how much a pixel counts; hints: (h, w, f) float32, compared at the patches'
-    centres alone, already weighted."""
+    centres alone, already weighted. `near` is the part of the level around the hole that is all that changes."""
 
     def __init__(
         self, values: np.ndarray, source: np.ndarray, hole: np.ndarray, trust: np.ndarray, hints: np.ndarray,
@@ -52,6 +52,10 @@ class Match:
         self.places = np.stack(np.nonzero(self.centre), 1).astype(np.int32)  # (m, 2)
         self.strips = strips(padded(values, radius), self.side)
         self.at, self.cell, self.ids = _grid(hole, stride, radius)
+        first = np.maximum(self.at.min(0) - radius - 1, 0)
+        last = np.minimum(self.at.max(0) + radius + 2, self.shape)
+        self.near = slice(int(first[0]), int(last[0])), slice(int(first[1]), int(last[1]))
+        self.here = self.at - first.astype(np.int32)  # the patches' centres in that part
         self.found = np.zeros_like(self.at)
         self.cost = np.zeros(len(self.at), np.float32)
         around = np.pad(trust, radius)[..., None]  # nothing beyond the picture counts
@@ -61,8 +65,8 @@ class Match:
         self.trust = trust[self.at[:, 0], self.at[:, 1]]
 
     def look(self, estimate: np.ndarray, hints: np.ndarray) -> None:
-        """Compare from now on with this: (h, w, c) and (h, w, f)."""
-        y, x = self.at.T
+        """Compare from now on with this, of `near`: (h, w, c) and (h, w, f)."""
+        y, x = self.here.T
         self.wanted = strips(padded(estimate, self.radius), self.side)[y, x].reshape(len(self.at), -1)
         self.wanted_hints = hints[y, x]
 
@@ -89,20 +93,22 @@ class Match:
         self.found[bad] = self.places[self.rng.integers(len(self.places), size=int(bad.sum()))]
         self.cost = self.costs(self.found)
 
-    def search(self) -> None:
+    def search(self, far: bool = True) -> None:
         """Look for nearer places for all patches: all of them where they are few, else by PatchMatch (Barnes et al.
-        2009), all patches at once: what suits a neighbour, and random tries in smaller and smaller squares."""
+        2009), all patches at once: what suits a neighbour, and random tries in smaller and smaller squares; not `far`:
+        only about where it was found before."""
         if len(self.at) * len(self.places) <= _EXACT:
             self._compare_all()
             self._ask_neighbours((1,))
             return
         self.cost = self.costs(self.found)
-        far = max(self.shape)
-        self._ask_neighbours((4, 1))
-        self._offer(self.places[self.rng.integers(len(self.places), size=len(self.at))])
-        for reach in (far // 4, far // 16 + 1, 2):
+        self._ask_neighbours((4, 1) if far else (1,))
+        longest = max(self.shape)
+        if far:
+            self._offer(self.places[self.rng.integers(len(self.places), size=len(self.at))])
+        for reach in (longest // 4, longest // 16 + 1, 2) if far else (longest // 16 + 1, 2):
             self._offer(self.found + self.rng.integers(-reach, reach + 1, self.found.shape, dtype=np.int32))
-        self._ask_neighbours((2, 1))
+        self._ask_neighbours((2, 1) if far else (1,))
 
     def _compare_all(self) -> None:
         """The nearest places by two matrix products."""
@@ -147,38 +153,46 @@ class Match:
                 self._offer(self.found[neighbour] + self.at - self.at[neighbour], ok, _TOGETHER)
 
     def vote(self, values: np.ndarray) -> np.ndarray:
-        """(h, w, c): at each pixel the weighted mean of what the patches over it bring along; 0 where there is none.
-        The nearer a patch and the more of it is known, the more it counts."""
+        """values (h, w, c) with its edge repeated (`padded`) -> at each pixel of `near` the weighted mean of what the
+        patches over it bring along; 0 where there is none. The nearer a patch and the more of it is known, the more it
+        counts."""
         usual = max(float(np.percentile(self.cost, 75)), 1e-6)
         weight = self.trust * np.exp(-self.cost / (2 * usual) * (1 - 0.9 * self.trust)) + 1e-6
-        around = padded(values, self.radius)
-        total = np.zeros((around.shape[0], around.shape[1], values.shape[2] + 1), np.float32)
+        y, x = self.found.T
+        brought = (
+            strips(values, self.side)[y, x].reshape(len(y), self.side, self.side, -1) * weight[:, None, None, None]
+        )
+        total, weights = self._empty(values.shape[2]), self._empty(1)[..., 0]
         for down in range(self.side):
             for across in range(self.side):
-                y, x = self.found.T + np.array([[down], [across]])
-                there = (self.at[:, 0] + down, self.at[:, 1] + across)  # no pixel twice: a grid moved as one
-                total[there] += np.concatenate((around[y, x] * weight[:, None], weight[:, None]), 1)
-        total = _without_border(total, self.radius)
-        return total[..., :-1] / np.maximum(total[..., -1:], 1e-12)
+                there = (self.here[:, 0] + down, self.here[:, 1] + across)  # no pixel twice: a grid moved as one
+                total[there] += brought[:, down, across]
+                weights[there] += weight
+        return _without_border(total / np.maximum(weights, 1e-12)[..., None], self.radius)
 
     def pick(self) -> np.ndarray:
-        """(h, w, 2) int32: at each pixel the way to its source, from the patch over it that fits best, the nearer its
-        middle the better; 0 where there is none."""
-        height, width = (length + 2 * self.radius for length in self.shape)
-        best, who = np.full((height, width), np.inf, np.float32), np.full((height, width), -1, np.int32)
+        """(h, w, 2) int32 over the whole level: at each pixel the way to its source, from the patch over it that fits
+        best, the nearer its middle the better; 0 where there is none."""
+        best = np.full_like(self._empty(1)[..., 0], np.inf)
+        who = np.full(best.shape, -1, np.int32)
         numbers = np.arange(len(self.at), dtype=np.int32)
         usual = max(float(np.percentile(self.cost, 50)), 1e-6)
         for down in range(self.side):
             for across in range(self.side):
-                y, x = self.at[:, 0] + down, self.at[:, 1] + across
+                y, x = self.here[:, 0] + down, self.here[:, 1] + across
                 aside = (down - self.radius) ** 2 + (across - self.radius) ** 2
                 cost = self.cost * (1 - 0.9 * self.trust) + 0.05 * usual * aside
                 better = cost < best[y, x]
                 best[y[better], x[better]], who[y[better], x[better]] = cost[better], numbers[better]
         who = _without_border(who, self.radius)
-        ways = (self.found - self.at)[who]
-        ways[who < 0] = 0
+        ways = np.zeros((*self.shape, 2), np.int32)
+        ways[self.near] = (self.found - self.at)[who] * (who >= 0)[..., None]
         return ways
+
+    def _empty(self, channels: int) -> np.ndarray:
+        """Zeros over `near` and a border for the patches' edges."""
+        height, width = (part.stop - part.start + 2 * self.radius for part in self.near)
+        return np.zeros((height, width, channels), np.float32)
 
 
 def _without_border(values: np.ndarray, radius: int) -> np.ndarray:
