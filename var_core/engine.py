@@ -27,14 +27,13 @@ from .model.checkpoints import Model
 from .model.memory import keep_freed_memory
 from .model.precision import Precision, best_dtype, describe, packs, prefers_channels_last
 from .model.registry import DEFAULT, find_model, open_model
-from .request import MAX_DRAWN, Box, Chance, Edit, Frame, Pass, Result
+from .request import MAX_DRAWN, Box, Chance, Edit, Frame, Pass, Result, seed_of
 from .sampling.graphs import StepGraphs
 from .sampling.prefixes import Prefixes
 from .sampling.sampler import SampleOptions, ScaleStep, sample
 from .settings import Task, find_class
 
 _EDIT_FLOOR = 0.5  # a class edit: guidance that only grows comes too late for shape and colour
-_NEXT_WINDOW, _NEXT_CANDIDATE = 104_729, 15_485_863  # between seeds
 Stepped = tuple[ScaleStep, Tensor]
 
 
@@ -279,7 +278,7 @@ class Engine:
             return
         many = range(story.first, story.first + story.chance.candidates)
         with self._lock:
-            count, levels = painting.sharpen(number, box, alpha, way, [_seed(story.seed, number, i) for i in many])
+            count, levels = painting.sharpen(number, box, alpha, way, [seed_of(story.seed, number, i) for i in many])
         for level in range(1, count + 1):
             with self._lock:
                 shown = start.view.show(next(levels))
@@ -304,7 +303,7 @@ class Engine:
         labels = torch.full((len(many),), label, dtype=torch.long, device=self.device)
         for step in sample(
             self.transformer, self.tokenizer, labels, story.options,
-            seeds=[_seed(story.seed, number, i) for i in many], known=start.known, start_scale=start.scale,
+            seeds=[seed_of(story.seed, number, i) for i in many], known=start.known, start_scale=start.scale,
             stop_scale=story.scales, prefixes=self.prefixes, graphs=self.graphs,
         ):  # fmt: skip
             story.add(step)
@@ -360,7 +359,7 @@ class Engine:
                 patches = to_pictures(self.redraw(done))
                 painting.add(number, done.box, done.alpha, patches)
                 if done.detail is not None and done.box is not None and done.alpha is not None:
-                    seed = _seed(again.seed, number, again.candidate)
+                    seed = seed_of(again.seed, number, again.candidate)
                     for _ in painting.sharpen(number, done.box, done.alpha, done.detail, [seed])[1]:
                         pass
         return painting.whole(0)
@@ -386,27 +385,9 @@ class Engine:
 
     def _read(self, path: str | Path) -> recipe.Recipe:
         """A recipe that this model can follow. ValueError for any other."""
-        again = recipe.read(path)
-        if again.model != self.name:
-            raise ValueError(f"this picture was made with {again.model}, but {self.name} is loaded: load that model")
-        for done in again.passes:
-            self._check_pass(done)
+        again, scales = recipe.read(path), self.transformer.scales
+        recipe.check(again, self.name, scales.lengths, self.vocab_size, self.tokenizer.config.code_dim)
         return again
-
-    def _check_pass(self, done: Pass) -> None:
-        """ValueError unless tokens and codes of a file are this model's."""
-        lengths = [part.shape[1] for part in done.tokens]
-        if lengths != [*self.transformer.scales.lengths[: len(lengths)]]:
-            raise ValueError(f"the recipe has scales of {lengths} tokens, which are not those of {self.name}")
-        if max(int(part.max()) for part in done.tokens) >= self.vocab_size:
-            raise ValueError(f"the recipe has tokens beyond the {self.vocab_size} codes of {self.name}")
-        if done.codes is not None and any(part.shape[2] != self.tokenizer.config.code_dim for part in done.codes):
-            raise ValueError(f"the recipe has codes that are not those of {self.name}")
-
-
-def _seed(seed: int, window: int, candidate: int) -> int:
-    """Of the random numbers for one window of one candidate."""
-    return seed + _NEXT_WINDOW * window + _NEXT_CANDIDATE * candidate
 
 
 def finished(frames: Iterator[Frame]) -> Result:

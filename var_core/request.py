@@ -18,6 +18,7 @@ Fill = Literal["telea", "navier-stokes", "mean", "none"]
 Way = Literal["continued", "refined"]  # to detail: `editing.detail`
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
+_NEXT_WINDOW, _NEXT_CANDIDATE = 104_729, 15_485_863  # between seeds
 MAX_PIXELS = 40_000_000  # of a picture, enlarged ones included
 MAX_DRAWN = 100_000_000  # pixels of what is drawn, over all candidates: what a result holds in memory
 
@@ -290,6 +291,11 @@ class Frame:
     result: Result | None = None
     detail: int = 0
     details: int = 0
+
+
+def seed_of(seed: int, window: int, candidate: int) -> int:
+    """The seed of one window of one candidate, both counted from 0."""
+    return seed + _NEXT_WINDOW * window + _NEXT_CANDIDATE * candidate
 
 
 def inside(box: Box, size: tuple[int, int]) -> tuple[Box, Box]:

@@ -69,7 +69,7 @@ MASK = layer(rectangle((200, 150), (60, 40, 120, 90)))
 
 def test_run_streams_every_scale_and_ends_with_the_result(handlers: Handlers, photo: Path) -> None:
     session = Session()
-    steps = finish(handlers.run(VISITOR, str(photo), MASK, session, *values()))
+    steps = finish(handlers.run(VISITOR, str(photo), MASK, session, *values(detail=False)))
     assert len(steps) == len(SIDES)
     assert ["Scale 1 of 10" in steps[0][1], "Done" in steps[-1][1]] == [True, True]
     assert [stage.count('<img alt="" src=') for stage, *_ in steps[:-1]] == list(range(1, len(SIDES)))
@@ -82,6 +82,15 @@ def test_run_streams_every_scale_and_ends_with_the_result(handlers: Handlers, ph
     assert back["result"] == 1 and len(back["frames"]) == len(SIDES)
     assert all(frame.startswith("data:image/jpeg") for frame in back["frames"])
     assert len(steps[-1][0]) < sum(map(len, back["frames"])), "the result does not wait for them"
+
+
+def test_detail_sharpens_the_last_scale(handlers: Handlers, photo: Path) -> None:
+    session = Session()
+    steps = finish(handlers.run(VISITOR, str(photo), MASK, session, *values()))
+    more = steps[len(SIDES) :]
+    assert more and all(f"Detail {n} of {len(more)}" in step[1] for n, step in enumerate(more[:-1], 1))
+    assert {stage.count('<img alt="" src=') for stage, *_ in more[:-1]} <= {len(SIDES)}
+    assert len(handlers.frames(session)["frames"]) == len(SIDES)
 
 
 @pytest.mark.parametrize(

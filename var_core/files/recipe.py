@@ -11,6 +11,7 @@ import base64
 import binascii
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -117,6 +118,20 @@ def read(path: str | Path) -> Recipe:
         return _parse(document, picture)
     except (KeyError, TypeError, ValueError, OSError, AttributeError, OverflowError) as error:
         raise ValueError(f"the recipe in {path.name} is damaged: {error}") from error
+
+
+def check(again: Recipe, model: str, lengths: Sequence[int], vocab_size: int, code_dim: int) -> None:
+    """ValueError unless a recipe is this model's: of its name, tokens a scale, codes and their channels."""
+    if again.model != model:
+        raise ValueError(f"this picture was made with {again.model}, but {model} is loaded: load that model")
+    for done in again.passes:
+        found = [part.shape[1] for part in done.tokens]
+        if found != [*lengths[: len(found)]]:
+            raise ValueError(f"the recipe has scales of {found} tokens, which are not those of {model}")
+        if max(int(part.max()) for part in done.tokens) >= vocab_size:
+            raise ValueError(f"the recipe has tokens beyond the {vocab_size} codes of {model}")
+        if done.codes is not None and any(part.shape[2] != code_dim for part in done.codes):
+            raise ValueError(f"the recipe has codes that are not those of {model}")
 
 
 def _parse(document: dict[str, Any], picture: Image.Image) -> Recipe:
