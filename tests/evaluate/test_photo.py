@@ -73,6 +73,13 @@ def test_the_report(model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert Image.open(out).width == 7 * (max(len(case.mask) for case in photo.cases(place, 4, 0)) + 4)
 
 
+def test_a_sheet_of_results(model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place, out = photographs(tmp_path / "photos"), tmp_path / "sheet.jpg"
+    assert main(["photo-sheet", "--data", str(place), "--model", str(model_file), "--out", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["results"] == 24
+    assert Image.open(out).size == (4 * 594, 6 * 294)
+
+
 def test_without_patchmatch_one_sentence_says_what_to_do(
     model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,3 +87,17 @@ def test_without_patchmatch_one_sentence_says_what_to_do(
     place = photographs(tmp_path / "photos")
     assert main(["photo", "--data", str(place), "--model", str(model_file), "--cases", "2"]) == 1
     assert "pip install -r requirements-dev.txt" in capsys.readouterr().err
+
+
+def test_originals_are_measured_too(model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("patchmatch")
+    place, originals = photographs(tmp_path / "photos"), tmp_path / "originals"
+    for split in ("train", "val"):
+        for number, name in enumerate(("rose", "tulip")):
+            (originals / split / name).mkdir(parents=True)
+            scenery(120, 110, number).save(originals / split / name / "a.png")
+    words = ["photo", "--data", place, "--originals", originals, "--model", model_file, "--cases", 2, "--json"]
+    assert main([str(word) for word in words]) == 0
+    found = json.loads(capsys.readouterr().out)["originals"]
+    assert found["pictures"] == 2 and 0 <= found["detail"]["named"] <= 1
+    assert found["detail"]["outpaint_sharpness"] > 2 * found["without detail"]["outpaint_sharpness"]

@@ -139,9 +139,8 @@ def photo() -> Image.Image:
 @pytest.fixture(scope="module")
 def result(engine: Engine, photo: Image.Image) -> Result:
     mask = rectangle(photo.size, (120, 70, 180, 120))
-    return engine.draw(
-        Edit(task="inpaint", image=photo, mask=mask, feather=4, detail=False), Chance(seed=3, candidates=2)
-    )
+    edit = Edit(task="inpaint", image=photo, mask=mask, feather=4, detail=False)
+    return engine.draw(edit, Chance(seed=3, candidates=2))
 
 
 def near(one: Image.Image, two: Image.Image) -> float:

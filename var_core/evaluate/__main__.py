@@ -10,11 +10,13 @@ generate     samples of the validation pictures' classes: accuracy of a linear p
              --out writes samples above their nearest training pictures
 infill       photographs at three zooms, four families of masks, ours against Telea and PatchMatch; colour added to grey
 photo        removal and a border at photo resolution, ours with and without detail against Telea, Navier-Stokes and
-             PatchMatch: distances, sharpness, seam, seconds; --out writes a contact sheet
+             PatchMatch: distances, sharpness, seam, seconds; --out writes a contact sheet; --originals adds class
+             edits and outpainting on pictures of the model's classes
 edit         five families of masks, ours against the published rule and OpenCV: distances, seams, class edits
 order        whether the likelihood or the boundary score of a candidate tells which one is good
 samples      a sheet of uncurated samples, classes in order, seeds 0, 1, ..., the model's own sampling settings
 sheet        24 unselected edits of the model's own pictures, fixed seeds
+photo-sheet  24 unselected results of photo at 100 %, fixed seeds, a JPEG or PNG
 
 Speed is measured by python -m var_core.benchmark.
 """
@@ -37,7 +39,8 @@ from ..request import Fill
 from .edits import FAMILIES, edit, order, sheet
 from .infill import infill
 from .models import likelihood, reconstruct, samples
-from .photo import photo
+from .originals import photo_edits
+from .photo import photo, photo_sheet
 from .samples import generate
 
 
@@ -45,7 +48,18 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m var_core.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = ("reconstruct", "likelihood", "generate", "edit", "infill", "photo", "order", "samples", "sheet")
+    kinds = (
+        "reconstruct",
+        "likelihood",
+        "generate",
+        "edit",
+        "infill",
+        "photo",
+        "order",
+        "samples",
+        "sheet",
+        "photo-sheet",
+    )
     parser.add_argument("what", choices=kinds)
     parser.add_argument("--data", type=Path, help="folder or zip of pictures, one folder per class")
     parser.add_argument("--model", default="garden-128", help="registered name or a .safetensors file")
@@ -58,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--each", type=int, default=2, help="infill: crops of a zoom and photograph")
     parser.add_argument("--cases", type=int, default=100, help="photo: windows (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="photo: of the cases (default %(default)s, which judges)")
+    parser.add_argument("--originals", type=Path, help="photo: folder or zip, one folder per class, at full size")
     parser.add_argument("--count", type=int, default=100, help="edit, order: pictures (default %(default)s)")
     parser.add_argument("--evidence", type=float, help="edit: strength of the known pixels, instead of the model's own")
     parser.add_argument("--fill", default="telea", choices=get_args(Fill), help="edit: what covers the hole")
@@ -90,8 +105,14 @@ def measure(args: argparse.Namespace) -> dict:
         return head | {"split": args.split} | reconstruct(models, pictures, args.data, args.limit)
     if args.what == "infill":
         return head | infill(Engine(model), args.data, args.each)
+    if args.what == "photo-sheet":
+        return head | photo_sheet(Engine(model), args.data, args.out or Path("photo.jpg"), args.seed)
     if args.what == "photo":
-        return head | photo(Engine(model), args.data, args.cases, args.seed, args.out)
+        figures = photo(Engine(model), args.data, args.cases, args.seed, args.out)
+        if args.originals is not None:
+            judge = fit_judge(load_pictures(args.originals, "train", size), size)
+            figures["originals"] = photo_edits(Engine(model), judge, args.originals, args.cases)
+        return head | figures
     train, val = (load_pictures(args.data, split, size) for split in ("train", "val"))
     other = None if args.against is None else open_model(args.against)
     for one in (model, other or model):

@@ -190,6 +190,28 @@ def _figures(
     return values | {"seam": round(seam(whole), 3)}, draws
 
 
+def photo_sheet(engine: Engine, place: Path, out: Path, seed: int = 0) -> dict:
+    """24 unselected results at 100 %, the first cases of a seed: the mask and what became of it, cut to a square around
+    its middle."""
+    every, side, gap, columns = cases(place, 24, seed), 288, 6, 4
+    fill, rows = ours(engine, True), -(-24 // columns)
+    page = Image.new("RGB", (columns * (2 * side + 3 * gap), rows * (side + gap)), "white")
+    for number, case in enumerate(tqdm(every, desc="results", leave=False)):
+        y, x = (
+            int(np.clip(int(at.mean()) - side // 2, 0, max(len(case.mask) - side, 0))) for at in case.mask.nonzero()
+        )
+        across, down = number % columns * (2 * side + 3 * gap), number // columns * (side + gap)
+        for picture in (_tinted(case), fill(case)):
+            page.paste(Image.fromarray(picture[y : y + side, x : x + side]), (across, down))
+            across += side + gap
+    page.save(out, quality=88)
+    return {"file": str(out), "results": len(every)}
+
+
+def _tinted(case: Case) -> np.ndarray:
+    return np.where(case.mask[..., None], case.window * 0.45 + _TINT * 0.55, case.window).astype(np.uint8)
+
+
 def contact_sheet(every: list[Case], made: dict[str, list[np.ndarray]], most: int = 24, gap: int = 4) -> Image.Image:
     """The first cases at 100 %, one a row: the mask, the truth, every method."""
     some = every[:most]
@@ -197,8 +219,9 @@ def contact_sheet(every: list[Case], made: dict[str, list[np.ndarray]], most: in
     page = Image.new("RGB", (width * (len(made) + 2), sum(len(case.mask) + 16 for case in some)), "white")
     pen, top = ImageDraw.Draw(page), 0
     for number, case in enumerate(some):
-        tinted = np.where(case.mask[..., None], case.window * 0.45 + _TINT * 0.55, case.window).astype(np.uint8)
-        row = {case.family: tinted, "true": case.window} | {name: pictures[number] for name, pictures in made.items()}
+        row = {case.family: _tinted(case), "true": case.window} | {
+            name: pictures[number] for name, pictures in made.items()
+        }
         for column, (name, picture) in enumerate(row.items()):
             pen.text((column * width + 2, top + 1), name, fill=(60, 60, 60))
             page.paste(Image.fromarray(picture), (column * width, top + 14))
