@@ -73,11 +73,14 @@ def test_the_report(model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert Image.open(out).width == 7 * (max(len(case.mask) for case in photo.cases(place, 4, 0)) + 4)
 
 
-def test_a_sheet_of_results(model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sheet_of_results(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(photo, "_RESULTS", 5)
     place, out = photographs(tmp_path / "photos"), tmp_path / "sheet.jpg"
     assert main(["photo-sheet", "--data", str(place), "--model", str(model_file), "--out", str(out), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["results"] == 24
-    assert Image.open(out).size == (4 * 594, 6 * 294)
+    assert json.loads(capsys.readouterr().out)["results"] == 5
+    assert Image.open(out).size == (4 * 594, 2 * 294)
 
 
 def test_without_patchmatch_one_sentence_says_what_to_do(

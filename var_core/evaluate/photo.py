@@ -24,6 +24,7 @@ from .infill import patchmatch
 
 FAMILIES = ("ellipse", "blob", "strokes", "border")
 _LEAST, _MOST = 200, 800  # pixels of a window's side
+_RESULTS = 24  # of a sheet
 _TINT = np.array((255, 0, 100))
 Made = tuple[np.ndarray, float]  # a window and the seconds it took
 
@@ -191,10 +192,10 @@ def _figures(
 
 
 def photo_sheet(engine: Engine, place: Path, out: Path, seed: int = 0) -> dict:
-    """24 unselected results at 100 %, the first cases of a seed: the mask and what became of it, cut to a square around
+    """Unselected results at 100 %, the first cases of a seed: the mask and what became of it, cut to a square around
     its middle."""
-    every, side, gap, columns = cases(place, 24, seed), 288, 6, 4
-    fill, rows = ours(engine, True), -(-24 // columns)
+    every, side, gap, columns = cases(place, _RESULTS, seed), 288, 6, 4
+    fill, rows = ours(engine, True), -(-_RESULTS // columns)
     page = Image.new("RGB", (columns * (2 * side + 3 * gap), rows * (side + gap)), "white")
     for number, case in enumerate(tqdm(every, desc="results", leave=False)):
         y, x = (
