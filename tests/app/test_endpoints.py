@@ -189,11 +189,11 @@ def test_uploads_are_files_in_the_upload_folder(upload: Any, tmp_path: Path) -> 
 
 
 def test_a_run_streams_its_scales_and_ends_with_files(work: Work, upload: Any) -> None:
-    given = defaults("inpaint", **files("inpaint", upload), seed=5, candidates=2, feather=0)
+    given = defaults("inpaint", **files("inpaint", upload), seed=5, candidates=2, feather=0, detail=False)
     *steps, (last, paths) = list(Api(work).run("inpaint", VISITOR, given))  # type: ignore[arg-type]
     assert [found for _, found in steps] == [[]] * (len(SIDES) - 1)
     for number, (progress, _) in enumerate([*steps, (last, paths)], 1):
-        expected = {"scale": number, "scales": len(SIDES), "window": 1, "windows": 1, "seed": 5}
+        expected = {"scale": number, "scales": len(SIDES), "window": 1, "windows": 1, "seed": 5, "detail": 0}
         assert {name: progress[name] for name in expected} == expected
         assert progress["preview"].startswith("data:image/jpeg") and 0 < progress["seconds"] < 600
         assert ("notices" in progress) == (progress is last)
