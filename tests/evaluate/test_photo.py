@@ -103,4 +103,5 @@ def test_originals_are_measured_too(model_file: Path, tmp_path: Path, capsys: py
     assert main([str(word) for word in words]) == 0
     found = json.loads(capsys.readouterr().out)["originals"]
     assert found["pictures"] == 2 and 0 <= found["detail"]["named"] <= 1
-    assert found["detail"]["outpaint_sharpness"] > 2 * found["without detail"]["outpaint_sharpness"]
+    with_it, without = (found[name]["outpaint_sharpness"] for name in ("detail", "without detail"))
+    assert abs(with_it - 1) < 0.3 < abs(without - 1)
