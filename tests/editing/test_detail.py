@@ -8,6 +8,7 @@ import pytest
 
 from var_core.editing import detail, patches
 from var_core.editing.detail import continued, refined
+from var_core.editing.joining import joined
 from var_core.editing.patches import Match
 
 
@@ -121,3 +122,17 @@ def test_patches_at_the_edge_see_it_repeated() -> None:
     source = np.ones((6, 6), bool)
     source[0, 0] = False
     assert patches.usable(source, 2).sum() == 27
+
+
+def test_small_steps_of_tone_are_spread_out_and_large_ones_stay() -> None:
+    y, x = np.mgrid[:120, :160]
+    true = ((100 + x * 0.1 + y * 0.07)[..., None] * np.ones(3)).astype(np.float32)
+    hole = (x >= 40) & (x < 110) & (y >= 30) & (y < 90)
+    ways = np.zeros((120, 160, 2), np.int32)
+    ways[hole & (x < 75)], ways[hole & (x >= 75)] = (0, -38), (0, 45)  # 3.8 darker, 4.5 lighter
+    made = joined(np.where(hole[..., None], 0, true), ways, hole, ~hole)
+    assert made.shape == (hole.sum(), 3) and np.abs(made - true[hole]).mean() < 0.6
+    edge = np.where((x < 75)[..., None], 20, 220).astype(np.float32) * np.ones(3, np.float32)
+    ways[hole & (x < 75)], ways[hole & (x >= 75)] = (0, -38), (0, 38)
+    kept = joined(np.where(hole[..., None], 0, edge), ways, hole, ~hole)
+    assert np.abs(kept - edge[hole]).max() < 1

@@ -97,7 +97,9 @@ def _continued(
         if level is not levels[0] and _is_shown(level):
             yield _bytes(picture)
     assert ways is not None
-    yield np.where(hole[..., None], _bytes(joined(levels[0].colours, ways, hole, levels[0].known)), photo)
+    out = photo.copy()
+    out[hole] = _bytes(joined(levels[0].colours, ways, hole, levels[0].known))
+    yield out
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:
@@ -109,14 +111,17 @@ def _pyramid(photo: np.ndarray, hole: np.ndarray, known: np.ndarray) -> list[_Le
     share, missing = known.astype(np.float32), hole.astype(np.float32)
     colours = photo * share[..., None]
     flat = cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.float32)
-    grey = photo @ _GREY
-    steps = [cv2.Sobel(grey, cv2.CV_32F, *way, scale=0.25) for way in ((1, 0), (0, 1))]
-    slopes = np.abs(np.dstack(steps)) * flat[..., None]
+    grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    slopes = np.empty((*grey.shape, 2), np.float32)
+    for axis, way in enumerate(((1, 0), (0, 1))):
+        slopes[..., axis] = np.abs(cv2.Sobel(grey, cv2.CV_32F, *way, scale=0.25)) * flat
     levels = []
     while True:
         is_known = share > _KNOWN
         is_hole = (missing > 0) & ~is_known
-        level = _Level(_share_of(colours, share), is_known, is_hole, _share_of(slopes, flat))
+        means = _share_of(colours, share) if levels else colours  # the finest pixels are known or not
+        matched = max(share.shape) <= _LARGEST
+        level = _Level(means, is_known, is_hole, _share_of(slopes, flat) if matched else slopes[:0])
         thick = cv2.distanceTransform(is_hole.astype(np.uint8), cv2.DIST_L2, 3).max()
         enough = usable(is_known, _RADII[0]).sum() >= _PLACES and min(is_known.shape) >= _SMALLEST
         if levels and not (enough and is_hole.any()):

@@ -21,19 +21,21 @@ def copied(values: np.ndarray, ways: np.ndarray, hole: np.ndarray) -> np.ndarray
 
 
 def joined(colours: np.ndarray, ways: np.ndarray, hole: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """The hole of `colours` (h, w, 3) float32 filled from where the ways lead, its tones moved so that they go on
-    smoothly where neighbours come from different places: Poisson image editing (Perez et al. 2003), for steps that are
-    small enough to be light rather than edges."""
+    """(n, 3), the pixels of the hole in `colours` (h, w, 3) float32, row by row: from where the ways lead, their tones
+    moved so that they go on smoothly where neighbours come from different places. Poisson image editing (Perez et al.
+    2003), for steps that are small enough to be light rather than edges."""
     x, y, width, height = cv2.boundingRect(hole.astype(np.uint8))
     margin = 2**_LEVELS
     near = (
         slice(max(y - margin, 0), min(y + height + margin, len(hole))),
         slice(max(x - margin, 0), min(x + width + margin, hole.shape[1])),
     )
-    made = copied(colours, ways, hole)
+    made = colours[near].copy()
+    y, x = np.nonzero(hole)
+    source_y, source_x = ((at + ways[y, x, n]).clip(0, hole.shape[n] - 1) for n, at in enumerate((y, x)))
+    made[y - near[0].start, x - near[1].start] = colours[source_y, source_x]
     across, down = (_steps(colours, made, ways, hole, known, axis, near) for axis in (1, 0))
-    made[near] += _surface(across, down, hole[near], _LEVELS)
-    return made
+    return (made + _surface(across, down, hole[near], _LEVELS))[hole[near]]
 
 
 def _steps(
@@ -43,12 +45,11 @@ def _steps(
     """What is missing in the step from each pixel of a part to the next one down (axis 0) or across, where the two come
     from different places: against the same step as it stands at both places, as far as it is known."""
     height, width = hole.shape
-    rows, columns = np.mgrid[near]
     first = tuple(slice(None, -1) if n == axis else slice(None) for n in (0, 1))
     second = tuple(slice(1, None) if n == axis else slice(None) for n in (0, 1))
-    way, inside, values = ways[near] * hole[near][..., None], hole[near], made[near]
+    way, inside, values = ways[near] * hole[near][..., None], hole[near], made
     apart = (way[first] != way[second]).any(-1) & (inside[first] | inside[second])
-    y, x = rows[first][apart], columns[first][apart]
+    y, x = (at + part.start for at, part in zip(np.nonzero(apart), near, strict=True))
     wanted, weight = np.zeros((len(y), 3), np.float32), np.zeros(len(y), np.float32)
     for end in (first, second):
         from_y, from_x = y + way[end][apart][:, 0], x + way[end][apart][:, 1]
