@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 WEB = Path(__file__).parent / "web"
-STYLES = ("base", "modes", "settings", "painter", "stage", "history", "narrow")  # later ones win
+STYLES = ("base", "top", "rail", "view", "bar", "dock", "sheet", "narrow")  # later ones win
 
 _IMPORT = re.compile(r"^import (\{[^}]*\}) from '([^']+)';$", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
@@ -39,4 +39,10 @@ def script(name: str) -> str:
         return json.dumps(key)
 
     start = add((WEB / f"{name}.js").resolve())
-    return "\n".join(["const modules = {};", *made.values(), f"modules[{start}].start(element, trigger, upload);"])
+    return "\n".join(
+        [
+            "const modules = {};",
+            *made.values(),
+            f"modules[{start}].start({{ element, trigger, props, server, upload, watch }});",
+        ]
+    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -15,36 +16,51 @@ FOLDER = Path(__file__).parent.parent / "assets" / "examples"
 
 @dataclass(frozen=True)
 class Example:
-    """A picture, and the mask beside it if there is one."""
+    """A picture, and what lies beside it if it does: the mask NAME-mask.png, and NAME-after.jpg as it may become.
+    A name that ends in "-to-CLASS" asks for that class."""
 
     picture: Path
     mask: Path | None
+    after: Path | None = None
 
     @property
     def title(self) -> str:
-        return self.picture.stem.replace("-", " ")
+        return self.picture.stem.partition("-to-")[0].replace("-", " ")
+
+    @property
+    def label(self) -> str:
+        return self.picture.stem.partition("-to-")[2]
+
+    @property
+    def mode(self) -> str:
+        if self.mask is None:
+            return "vary"
+        return "edit" if self.label else "inpaint"
+
+    def layer(self) -> str | None:
+        """Its mask as the page paints."""
+        if self.mask is None:
+            return None
+        with Image.open(self.mask) as mask:
+            return canvas.layer_uri(mask.convert("L"))
+
+    def told(self) -> dict[str, Any]:
+        """A thumbnail and its words."""
+        shown = {name: _small(path) for name, path in (("before", self.picture), ("after", self.after)) if path}
+        return {"title": self.title, "mode": self.mode, **shown}
+
+
+@cache
+def _small(path: Path) -> str:
+    with Image.open(path) as picture:
+        return canvas.data_uri(canvas.shrink(picture.convert("RGB"), 320), 86)
 
 
 def examples() -> list[Example]:
-    """Every NAME.png in the folder, with NAME-mask.png as its mask."""
+    """Every NAME.png or .jpg in the folder that is no mask and no outcome."""
     found = []
-    for path in sorted(FOLDER.glob("*.png")):
-        if not path.stem.endswith("-mask"):
-            mask = path.with_name(f"{path.stem}-mask.png")
-            found.append(Example(path, mask if mask.is_file() else None))
+    for path in sorted([*FOLDER.glob("*.png"), *FOLDER.glob("*.jpg")]):
+        if not path.stem.endswith(("-mask", "-after")):
+            mask, after = path.with_name(f"{path.stem}-mask.png"), path.with_name(f"{path.stem}-after.jpg")
+            found.append(Example(path, mask if mask.is_file() else None, after if after.is_file() else None))
     return found
-
-
-def examples_html(found: list[Example]) -> str:
-    if not found:
-        return ""
-    buttons = []
-    for index, example in enumerate(found):
-        with Image.open(example.picture) as picture:
-            small = canvas.data_uri(canvas.shrink(picture.convert("RGB"), 160), 85)
-        buttons.append(
-            f'<button type="button" data-example="{index}" aria-label="Example: {html.escape(example.title)}" '
-            f'title="{html.escape(example.title)}"><img alt="" src="{small}"></button>'
-        )
-    words = "Or try one of these, drawn by this project's own model. One click runs it."
-    return f'<div class="examples"><span>{words}</span>{"".join(buttons)}</div>'

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
-from var_core import ANCHORS, CHANCE, EDIT, SETTINGS, WITH_MASK, Chance, Edit, outpaint_amounts
+from var_core import ANCHORS, CHANCE, EDIT, SETTINGS, TASKS, WITH_MASK, Chance, Edit, Setting, outpaint_amounts
 
 STOPS = {"layout": 0.0, "shape": 0.3, "texture": 0.5, "detail": 0.7}  # share of the scales that the source keeps
 RATIOS = {
@@ -26,7 +27,8 @@ SKETCHED = 0.6  # share of the scales that a sketch has
 _OWN = ("mode", "model", "label", "strength", "candidates", "seed", "ratio", "anchor", *AMOUNTS, "sketch")
 # the other settings, each with a control made from what is declared of it
 ADVANCED = tuple(name for name in SETTINGS if name not in (*_OWN, "start_scale", "stop_scale"))
-CONTROLS = (*_OWN, *ADVANCED)  # in the order in which the page passes them
+CONTROLS = (*_OWN, *ADVANCED)
+BY_SIDES = "by sides"
 RESTORED = tuple(name for name in CONTROLS if name not in ("anchor", "sketch"))
 
 
@@ -47,8 +49,24 @@ class Form:
         return declared.parse(value) if isinstance(value, str) else declared.read(value)
 
 
-def read_form(values: tuple[Any, ...]) -> Form:
-    return Form(dict(zip(CONTROLS, values, strict=True)))
+_ONE_OF = {"mode": TASKS, "strength": (*STOPS,), "ratio": (BY_SIDES, *RATIOS), "anchor": (*ANCHORS,)}
+_USUAL = {"mode": "inpaint", "model": "", "label": NO_CLASS, "strength": "layout", "ratio": BY_SIDES}
+_USUAL |= {"anchor": "centre", "sketch": False}
+
+
+def read_form(values: Any) -> Form:
+    """What the page sent, by name; what is missing is as usual, what is unknown is left out. ValueError for values
+    that no control of the page has; the settings are read one by one when they are needed."""
+    given = values if isinstance(values, dict) else {}
+    read = {name: given.get(name, _USUAL.get(name)) for name in CONTROLS}
+    for name, known in _ONE_OF.items():
+        if read[name] not in known:
+            raise ValueError(f"the {name} must be one of {', '.join(known)}: reload the page")
+    for name in ("model", "label"):
+        if not isinstance(read[name], str):
+            raise ValueError(f"the {name} must be a name: reload the page")
+    read["sketch"] = read["sketch"] is True
+    return Form(read)
 
 
 def amounts_of(size: tuple[int, int], form: Form) -> dict[str, int]:
@@ -92,3 +110,13 @@ def build_edit(form: Form, task: Any, scales: int, picture: Image.Image | None, 
     if task == "outpaint" and picture is not None:
         given |= amounts_of(picture.size, form)
     return Edit(**given)
+
+
+def declared(name: str, settings: Mapping[str, Setting] = SETTINGS) -> dict[str, Any]:
+    """A setting as the page shows it."""
+    each = settings[name]
+    kind = "choice" if each.choices else each.kind.__name__
+    return {
+        "name": name, "kind": kind, "label": each.label, "help": f"{each.help[:1].upper()}{each.help[1:]}.",
+        "default": each.default, "low": each.low, "high": each.high, "choices": [*each.choices], "tasks": [*each.tasks],
+    }  # fmt: skip

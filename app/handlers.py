@@ -1,386 +1,310 @@
-"""What the page's events do: values of the page -> one request -> frames, status, history.
-
-Handlers that stream are generator functions; the work happens in the engine.
-"""
+"""What the page asks of the server between runs: one question, one answer, each a dictionary. An answer with "error"
+is a sentence for the visitor."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from shutil import copyfile
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
-from PIL import Image
+from gradio.utils import get_upload_folder
 
-from var_core import MODELS, WITH_MASK, Chance, Edit, Frame, Plan, Result
+from var_core import ANIMATION, MODELS, SAVING, WITH_MASK
 
 from . import canvas, zero
-from .answers import failure, guarded, log, spoken
+from .answers import log, spoken
 from .examples import examples
-from .form import NO_CLASS, RESTORED, Form, build_chance, build_edit, read_form
+from .form import ADVANCED, AMOUNTS, RATIOS, declared
 from .pictures import displayed
-from .recipe import class_value, restored
-from .session import Entry, Made, Session
-from .turns import Ticket
-from .work import Waiting, Work, cost, cost_again
+from .recipe import class_value, painted, restored
+from .runs import Runs
+from .saving import animations, photo_of
+from .session import Entry, Original, Session
+from .tiles import Tiles
+from .work import Work
 
-_SAME = (gr.skip(), gr.skip(), gr.skip())
 DEFAULTS = ("guidance", "top_k", "top_p")  # settings whose automatic value is the model's own
+Answer = dict[str, Any]
+Given = dict[str, Any]
 
 
 class Handlers:
-    """Handlers of one page."""
+    """Answers of one page. `ask` is all that the browser can reach."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
         self.engines, self.pictures, self.outbox, self.shelf = work.engines, work.pictures, work.outbox, work.shelf
+        self.runs, self.tiles = Runs(work), Tiles(work.pictures)
+        self._answers: dict[str, Callable[[Session, Given], Answer]] = {
+            "open": self.opened, "rest": self.rest, "look": self.look, "picture": self.picture, "entry": self.entry,
+            "frames": self.frames, "save": self.save, "model": self.model, "example": self.example, "pick": self.pick,
+            "tile": self.tile, "animation": self.animation,
+        }  # fmt: skip
 
-    # coming back
-
-    def resume(self, key: str | None) -> tuple[Any, ...]:
-        """The session of this key, or a new one: (session, what the browser keeps, its picture, mode, stage,
-        history). The paint comes as a layer of the painter."""
-        session = self.work.sessions.find(key or "") or Session()
-        self.work.sessions.put(session.key, session)
-        answer: dict[str, Any] = {"key": session.key, "mask": session.mask and session.mask.value}
-        source = session.source if session.source and Path(session.source).is_file() else None
-        mode = session.mode or gr.skip()
-        stage = gr.skip() if session.standing() is None else standing(session)
-        return session, answer, source, mode, stage, self.history(session)
-
-    def keep(self, path: str | None, mask_url: str | None, mode: str, session: Session) -> None:
-        """The painter's state, for when the visitor comes back."""
-        session.keep(path, self.shelf.keep(mask_url) if mask_url else None, mode)
-        self.work.sessions.put(session.key, session)
-
-    def began(self, path: str | None, session: Session) -> Any:
-        """A picture of the visitor's own is open: it stands in the history."""
+    def ask(self, given: Any) -> Answer:
+        """The answer to one question: {"do": which, "key": whose, ...}."""
         try:
-            picture = self.pictures.open(path or "").image
-        except ValueError:  # `opened` has said so
-            return gr.skip()
-        session.begin(str(path), canvas.data_uri(canvas.shrink(picture, canvas.COVER_SIDE), 80))
-        return self.history(session)
-
-    @guarded
-    def reopen(self, session: Session, event: gr.EventData) -> tuple[str, dict[str, Any]]:
-        """An original of the history, and its paint."""
-        original = session.original(int(event.original))
-        return original.path, {"mask": original.mask and original.mask.value}
-
-    # pictures in
-
-    def opened(self, path: str | None) -> tuple[Any, ...]:
-        """What the painter is told about an upload (which, notices, or why it is refused), and what a recipe inside it
-        sets: (answer, the controls in RESTORED)."""
-        try:
-            if not path:
-                raise ValueError("The picture did not arrive: open it again.")
-            upload = self.pictures.open(path)
-            values, notice = restored(path, self.engines)
-        except Exception as error:  # the painter shows the sentence
-            return {"file": path and str(path), "error": spoken(error)}, *(gr.skip() for _ in RESTORED)
-        answer = {"file": str(path), "notices": list(upload.notices), "size": list(upload.image.size)}
-        answer["notices"] += [notice] if notice else []
-        if "model" in values:  # its classes come with it
-            values["label"] = gr.update(choices=self._classes(values["model"]), value=values["label"])
-        return answer, *(values.get(name, gr.skip()) for name in RESTORED)
-
-    def _classes(self, model: str) -> list[tuple[str, str]]:
-        names = self.engines.get(model).class_names
-        return [("No class", NO_CLASS), *((spaced(name), class_value(i, names)) for i, name in enumerate(names))]
-
-    def look(self, path: str | None, mask_url: str | None, session: Session, *values: Any) -> dict[str, Any]:
-        """The tokens that will be redrawn, for the painter's overlay."""
-        try:
-            form = read_form(values)
-            task = form["mode"] if form["mode"] in WITH_MASK else "inpaint"
-            edit, plan = self._ask(path, mask_url, session, form, task)
-            assert edit.image is not None
-            whole = (0, 0, *edit.image.size)
-            changed = self.engines.get(form["model"]).changed(plan)
-            return canvas.cells([(box or whole, grids) for box, grids in changed], edit.image.size)
+            if not isinstance(given, dict):
+                raise ValueError("this is no question that the page asks: reload it")
+            if given.get("do") == "hello":
+                return self.hello(given.get("key"))
+            answer = self._answers.get(str(given.get("do")))
+            if answer is None:
+                raise ValueError("this is no question that the page asks: reload it")
+            return answer(self.session(given.get("key")), given)
         except Exception as error:
             return {"error": spoken(error)}
 
-    def prepare(self, path: str | None, mask_url: str | None, session: Session, *values: Any) -> bool:
-        """Encode ahead what a run would need now, while the visitor still paints. What is missing is said by the
-        run, not by this."""
+    def session(self, key: Any) -> Session:
+        """Whose key this is. ValueError when it is gone."""
+        found = self.work.sessions.find(key) if isinstance(key, str) else None
+        if found is None:
+            raise ValueError("The session is no longer on the server: reload the page.")
+        return found
+
+    def stream(self, given: Any, request: gr.Request) -> Iterator[Answer]:
+        """The messages of one run: {"run": which, "live": whether it is only shown, "kind": ...}."""
+        asked = given if isinstance(given, dict) else {}
+        about = {"run": asked.get("run"), "live": bool(asked.get("live"))}
         try:
-            form = read_form(values)
-            if not path or form["mode"] == "generate" or self.engines.missing(form["model"]):
-                return False
-            if zero.active() or self.engines.busy:
-                return False
-            _, plan = self._ask(path, mask_url, session, form, form["mode"])
-            return self.engines.prepare(form["model"], plan)
+            session = self.session(asked.get("key"))
+        except ValueError as error:
+            yield {**about, "kind": "failed", "text": str(error)}
+            return
+        for message in self.runs.stream(session, asked, request):
+            yield {**message, **about}
+
+    # coming back
+
+    def hello(self, key: Any) -> Answer:
+        """The session of this key, or a new one: what the page shows first."""
+        session = (self.work.sessions.find(key) if isinstance(key, str) else None) or Session()
+        self.work.sessions.put(session.key, session)
+        mask = session.mask.value if session.mask is not None else None
+        answer: Answer = {
+            "key": session.key, "form": session.form, "history": self.history(session), "model": self.engines.default,
+            "models": self._models(), "settings": [declared(name) for name in ADVANCED], "seed": declared("seed"),
+            "saving": [declared(name, SAVING) for name in SAVING], "animation": _animation(), "ratios": RATIOS,
+            "examples": [example.told() for example in examples()],
+        }  # fmt: skip
+        try:
+            if session.source:
+                answer["canvas"] = {"ref": session.source, "mask": mask} | self._shown(session, session.source)
         except ValueError:
-            return False
+            answer["gone"] = True
+        return answer
+
+    def history(self, session: Session) -> list[Answer]:
+        """The session's pictures, oldest first."""
+        items: list[tuple[int, int, Answer]] = [
+            (one.number, 0, {"kind": "entry", "number": one.number, "title": one.title, "cover": one.cover})
+            for one in session.there()
+        ]
+        for one in session.originals:
+            if Path(one.path).is_file():
+                items.append(
+                    (one.after, 1, {"kind": "original", "number": one.number, "title": "Original", "cover": one.cover})
+                )
+        return [item for _, _, item in sorted(items, key=lambda item: (item[0], item[1], item[2]["number"]))]
+
+    def _shown(self, session: Session, name: Any) -> Answer:
+        """A picture for the canvas, and the result that it belongs to."""
+        found = session.named(name)
+        if isinstance(found, Original):
+            image = self.pictures.open(found.path).image
+            return {"size": [*image.size], "sheet": canvas.data_uri(canvas.shrink(image, canvas.SHEET_SIDE), 92)}
+        entry, version = found
+        image = displayed(entry.result, canvas.SHEET_SIDE, version)
+        return {"size": [*canvas.size_of(entry.result)], "sheet": canvas.data_uri(image, 92), "entry": entry.told()}
+
+    def picture(self, session: Session, given: Given) -> Answer:
+        return {"ref": given.get("ref")} | self._shown(session, given.get("ref"))
+
+    def entry(self, session: Session, given: Given) -> Answer:
+        """A result of the history, or an original with the paint last seen on it."""
+        number = given.get("number")
+        number = number if isinstance(number, int) else 0
+        if given.get("kind") == "original":
+            original = session.original(number)
+            mask = original.mask.value if original.mask is not None else None
+            return {"ref": f"o{number}", "mask": mask} | self._shown(session, f"o{number}")
+        entry = session.entry(number)
+        session.shown = number
+        ref = f"e{number}.{entry.chosen}"
+        return {"ref": ref} | self._shown(session, ref)
+
+    def pick(self, session: Session, given: Given) -> Answer:
+        """The version of a result that is looked at."""
+        found = session.named(given.get("ref"))
+        if not isinstance(found, Original):
+            found[0].chosen = found[1]
+            session.shown = found[0].number
+        return {}
+
+    def frames(self, session: Session, given: Given) -> Answer:
+        """What stood in a result's place after every scale, for looking back."""
+        found = session.named(given.get("ref"))
+        if isinstance(found, Original):
+            return {"frames": []}
+        entry, version = found
+        return {"frames": [scale[min(version, len(scale) - 1)] for scale in entry.made.frames]}
+
+    # pictures in
+
+    def opened(self, session: Session, given: Given) -> Answer:
+        """An upload: its name, notices or why it is refused, and what a recipe inside it sets."""
+        path = uploaded(given.get("path"))
+        upload = self.pictures.open(path)
+        values, notice = restored(path, self.engines)
+        original = session.begin(path, canvas.data_uri(canvas.shrink(upload.image, canvas.COVER_SIDE), 80))
+        answer: Answer = {
+            "ref": f"o{original.number}", "size": [*upload.image.size],
+            "notices": [*upload.notices, *([notice] if notice else [])], "form": values,
+            "history": self.history(session), "mask": painted(path, values),
+        }  # fmt: skip
+        if given.get("sheet") is True:
+            answer["sheet"] = canvas.data_uri(canvas.shrink(upload.image, canvas.SHEET_SIDE), 92)
+        return answer
+
+    def example(self, session: Session, given: Given) -> Answer:
+        """An example on the canvas: picture, paint, mode."""
+        index, found = given.get("index"), examples()
+        if not isinstance(index, int) or not 0 <= index < len(found):
+            raise ValueError("This example is no longer there: reload the page.")
+        chosen = found[index]
+        image = self.pictures.open(str(chosen.picture)).image
+        original = session.begin(str(chosen.picture), canvas.data_uri(canvas.shrink(image, canvas.COVER_SIDE), 80))
+        return {
+            "ref": f"o{original.number}", "size": [*image.size], "mask": chosen.layer(), "mode": chosen.mode,
+            "sheet": canvas.data_uri(canvas.shrink(image, canvas.SHEET_SIDE), 92), "history": self.history(session),
+            "label": chosen.label,
+        }  # fmt: skip
+
+    # while the visitor paints
+
+    def rest(self, session: Session, given: Given) -> Answer:
+        """The pen rests: keep what the canvas holds, and encode ahead what a run would need now. What is missing is
+        said by the run, not by this."""
+        ref, mask = given.get("ref"), given.get("mask")
+        form = given.get("form")
+        if isinstance(ref, str):
+            session.named(ref)
+        kept = self.shelf.keep(mask) if isinstance(mask, str) and mask else None
+        session.keep(ref if isinstance(ref, str) else None, kept, _plain(form))
+        try:
+            if form is None or given.get("ahead") is not True or zero.active() or self.engines.busy:
+                return {"prepared": False}
+            name = form.get("model")
+            if self.engines.missing(name) or form.get("mode") == "generate":
+                return {"prepared": False}
+            _, _, plan = self.runs.asked(session, given)
+            return {"prepared": self.engines.prepare(name, plan)}
+        except ValueError:
+            return {"prepared": False}
         except Exception:
             log.exception("nothing could be prepared")
-            return False
+            return {"prepared": False}
 
-    def _ask(
-        self, path: str | None, mask_url: str | None, session: Session, form: Form, task: str
-    ) -> tuple[Edit, Plan]:
-        """What the page asks now. ValueError with one sentence where something is missing."""
-        engine = self.engines.get(form["model"])
-        picture = self.pictures.open(path).image if path and task != "generate" else None
-        mask = None
-        if task in WITH_MASK and picture is not None:
-            last = session.asked.value if session.asked is not None else None
-            same = last is not None and last.painted == mask_url and last.edit.image is picture
-            mask = last.edit.mask if last is not None and same else None
-            mask = canvas.parse_mask(mask_url, picture.size) if mask is None else mask
-        edit = build_edit(form, task, len(engine.sides), picture, mask)
-        return edit, self.work.plan(session, form["model"], edit, mask_url)
+    def look(self, session: Session, given: Given) -> Answer:
+        """The tokens that will be redrawn, for the overlay."""
+        mode = given["form"].get("mode") if isinstance(given.get("form"), dict) else None
+        form, edit, plan = self.runs.asked(session, given, mode if mode in WITH_MASK else "inpaint")
+        assert edit.image is not None
+        whole = (0, 0, *edit.image.size)
+        changed = self.engines.get(form["model"]).changed(plan)
+        return canvas.cells([(box or whole, grids) for box, grids in changed], edit.image.size)
 
-    # running
+    # pictures out
 
-    def run(
-        self, request: gr.Request, path: str | None, mask_url: str | None, session: Session, *values: Any
-    ) -> Iterator[tuple[Any, ...]]:
-        """Yields (stage, status, session, history, download)."""
+    def tile(self, session: Session, given: Given) -> Answer:
+        """A part of a picture, pixel by pixel."""
+        found = session.named(given.get("ref"))
+        source = found.path if isinstance(found, Original) else (found[0].result, found[1])
+        return {"tile": self.tiles.of(source, given.get("column", -1), given.get("row", -1))}
 
-        def begin(ticket: Ticket) -> Iterator[Any]:
-            form = read_form(values)
-            self.keep(path, mask_url, form["mode"], session)
-            edit, plan = self._ask(path, mask_url, session, form, form["mode"])
-            model = form["model"]
-            chance = build_chance(form, edit.task, len(self.engines.get(model).sides))
-            nbytes = cost(plan, chance.candidates)
-            steps = self.work.frames(ticket, nbytes, lambda: self.engines.run(model, edit, chance, plan))
-            return self._stream(steps, model, edit.task, canvas.focus(edit.mask), session)
+    def save(self, session: Session, given: Given) -> Answer:
+        """One version as a file: where the browser finds it."""
+        entry, version = self._made(session, given)
+        return _offered(self.work.saver.picture(entry, version, photo_of(session.named, entry.base), given))
 
-        yield from self._guarded_run(request, session, begin)
+    def animation(self, session: Session, given: Given) -> Answer:
+        """Its run, coarse to fine, as a moving picture."""
+        return _offered(self.work.saver.animation(*self._made(session, given), given))
 
-    def branch(self, request: gr.Request, scale: float, session: Session, *values: Any) -> Iterator[tuple[Any, ...]]:
-        """Keep `scale` scales of the chosen result and draw the rest anew; a sketch is finished."""
-
-        def begin(ticket: Ticket) -> Iterator[Any]:
-            form, entry = read_form(values), session.current()
-            result, chosen, model = entry.result, entry.chosen, entry.model
-            chance = Chance(seed=form.setting("seed"), candidates=form.setting("candidates"))
-            start = min(int(scale), len(entry.sides) - 1)
-
-            def steps() -> Iterator[Frame]:
-                if entry.sketch:
-                    return self.engines.finish(model, result, chosen)
-                return self.engines.branch(model, result, chosen, start, chance, None)
-
-            frames = self.work.frames(ticket, cost_again(result, chance.candidates), steps)
-            return self._stream(frames, model, "branch", canvas.focus(result.edit.mask), session)
-
-        yield from self._guarded_run(request, session, begin)
-
-    def _guarded_run(
-        self, request: gr.Request, session: Session, begin: Callable[[Ticket], Iterator[tuple[Any, ...]]]
-    ) -> Iterator[tuple[Any, ...]]:
-        """A run from its place in the queue to its end, whatever that is."""
-        ticket = None
-        try:
-            ticket = self.work.join(request)
-            yield from begin(ticket)
-        except Exception as error:
-            text = spoken(error)
-            yield standing(session), canvas.status_html(text, "failed"), *_SAME
-            raise failure(text) from error
-        finally:
-            if ticket is not None:
-                ticket.leave()
-
-    def _stream(
-        self, steps: Iterator[Frame | Waiting], model: str, task: str, focus: canvas.Box | None, session: Session
-    ) -> Iterator[tuple[Any, ...]]:
-        began = time.perf_counter()
-        sides = self.engines.get(model).sides
-        stage = canvas.Stage(sides, "running")
-        frames: list[list[str]] = []
-        for frame in steps:
-            if isinstance(frame, Waiting):
-                words = "One run comes" if frame.ahead == 1 else f"{frame.ahead} runs come"
-                yield gr.skip(), canvas.status_html(f"{words} before yours …", "running"), *_SAME
-                continue
-            if frame.scale == 1 or not stage.thumbs:
-                stage.thumbs, frames = [], []
-            if frame.detail:  # the last scale, sharper
-                del stage.thumbs[-1], frames[-1]
-            stage.pictures = [canvas.data_uri(picture, 84) for picture in frame.previews]
-            stage.thumbs.append(canvas.thumb(frame.previews[0], focus))
-            frames.append(stage.pictures)
-            if frame.result is None:
-                yield canvas.stage_html(stage), canvas.status_html(_progress(frame), "running"), *_SAME
-                continue
-            entry = self._entry(session, model, task, frame.result, frames, stage.thumbs)
-            if task != "branch" and frame.windows == 1 and not frame.result.sketch:
-                self.engines.note(model, frame.seconds / len(frame.result.patches))
-            words = f"Done in {time.perf_counter() - began:.1f} s · seed {frame.seed}"
-            status = canvas.status_html(words, "done", frame.result.notices)
-            waits = gr.update(interactive=False)  # until the file is written
-            yield canvas.stage_html(entry.stage()), status, session, self.history(session), waits
-            yield gr.skip(), gr.skip(), *_SAME  # what was yielded last is sent again when the run has ended
-
-    def _entry(
-        self, session: Session, model: str, task: str, result: Result, frames: list[list[str]], thumbs: list[str | None]
-    ) -> Entry:
-        session.count += 1
-        engine = self.engines.get(model)
-        before = before_picture(result, engine.resolution)
-        shown = displayed(result, canvas.DISPLAY_SIDE)
-        made = Made(
-            result=result,
-            frames=frames,
-            thumbs=thumbs,
-            pictures=[canvas.data_uri(image, 92) for image in shown],
-            before=None if before is None else canvas.data_uri(canvas.shrink(before, canvas.DISPLAY_SIDE)),
-        )
-        entry = Entry(
-            number=session.count,
-            task=task,
-            model=model,
-            sides=engine.sides,
-            kept=self.shelf.keep(made),
-            sketch=result.sketch,
-            cover=canvas.data_uri(canvas.shrink(shown[0], canvas.COVER_SIDE), 80),
-        )
-        session.add(entry)
-        return entry
-
-    def stopped(self, session: Session) -> tuple[str, str]:
-        """(stage, status): the last finished result stands again."""
-        words = "Stopped. Everything is as it was; run again when you like."
-        return standing(session), canvas.status_html(words, "stopped")
-
-    # after a run
-
-    @guarded
-    def frames(self, session: Session) -> Any:
-        """The pictures of all scales of the result shown, for looking back: after it is there, not with it."""
-        entry = session.standing()
-        return gr.skip() if entry is None else entry.looking_back()
-
-    @guarded
-    def write(self, session: Session) -> Any:
-        """The chosen picture as a PNG file with its recipe, for the download button."""
-        entry = session.standing()
-        return gr.skip() if entry is None else gr.update(value=self.outbox.saved(entry, entry.chosen), interactive=True)
-
-    @guarded
-    def pick_candidate(self, session: Session, event: gr.EventData) -> tuple[Any, ...]:
-        entry = session.current()
-        entry.chosen = min(max(int(event.candidate), 0), len(entry.made.pictures) - 1)
-        return canvas.stage_html(entry.stage()), session, gr.update(interactive=False)
-
-    @guarded
-    def pick_entry(self, session: Session, event: gr.EventData) -> tuple[Any, ...]:
-        entry = session.pick(int(event.entry))
-        status = canvas.status_html(f"Result {entry.number} · seed {entry.result.seed}", "done", entry.result.notices)
-        waits = gr.update(interactive=False)
-        return canvas.stage_html(entry.stage()), status, session, self.history(session), waits
-
-    @guarded
-    def use(self, session: Session) -> str:
-        """The chosen result as a plain picture file: the next input."""
-        return self.outbox.plain(session.current())
-
-    @guarded
-    def last_seed(self, session: Session) -> str:
-        return str(session.current().result.seed)
-
-    def history(self, session: Session) -> str:
-        items = [(made.number, 0, ("entry", made.number, made.title, made.cover)) for made in session.there()]
-        items += [(one.after, 1, ("original", one.number, "Original", one.cover)) for one in session.originals]
-        return canvas.history_html([item for _, _, item in sorted(items)], session.shown)
+    def _made(self, session: Session, given: Given) -> tuple[Entry, int]:
+        found = session.named(given.get("ref"))
+        if isinstance(found, Original):
+            raise ValueError("This is the picture as you opened it: change something first.")
+        return found
 
     # models
 
-    def models(self) -> Any:
+    def _models(self) -> list[Answer]:
         """The list of models as it is now: one may have arrived."""
-        return gr.update(choices=self.engines.choices())
+        found = []
+        for words, name in self.engines.choices():
+            size = f"{MODELS[name].size_mb / 1000:.1f} GB" if name in MODELS else ""
+            found.append({"name": name, "text": words, "missing": self.engines.missing(name), "size": size})
+        return found
 
-    def choose_model(self, name: str, label: str) -> tuple[Any, ...]:
-        """A model's classes, the one chosen kept where it has it, and what is automatic: (class, the controls in
-        DEFAULTS, status, download button)."""
-        same = [gr.skip() for _ in (0, *DEFAULTS)]
+    def model(self, session: Session, given: Given) -> Answer:
+        """A model's classes and what is automatic with it; or that it has to be fetched first."""
+        name = given.get("name")
+        name = name if isinstance(name, str) else self.engines.default
+        answer: Answer = {"name": name, "models": self._models()}
         if self.engines.missing(name):
-            info = MODELS[name]
-            text = f"{info.title} is not on this machine yet: fetch it once, then it works offline."
-            button = f"Fetch model ({info.size_mb / 1000:.1f} GB)"
-            return *same, canvas.status_html(text), gr.update(value=button, visible=True)
-        try:
-            engine, classes = self.engines.get(name), self._classes(name)
-        except Exception as error:
-            return *same, canvas.status_html(spoken(error), "failed"), gr.update(visible=False)
-        own, edits = engine.defaults("inpaint"), engine.defaults("edit")
-        automatic = []
+            title = MODELS[name].title
+            return answer | {"missing": f"{title} is not on this machine yet: fetch it once, then it works offline."}
+        engine = self.engines.get(name)
+        own, edits, automatic = engine.defaults("inpaint"), engine.defaults("edit"), {}
         for setting in DEFAULTS:
             usual, edited = getattr(own, setting), getattr(edits, setting)
-            text = f"automatic: {usual:g}" + ("" if usual == edited else f", in a class edit {edited:g}")
-            automatic.append(gr.update(placeholder=text))
-        label = label if label in [value for _, value in classes] else NO_CLASS
-        ready = " · ".join(filter(None, ["Ready", self.engines.pace(name)]))
-        status = canvas.status_html(ready)
-        return gr.update(choices=classes, value=label), *automatic, status, gr.update(visible=False)
+            automatic[setting] = f"automatic: {usual:g}" + ("" if usual == edited else f", in a class edit {edited:g}")
+        return answer | {
+            "classes": self._classes(name), "automatic": automatic, "sides": [*engine.sides],
+            "resolution": engine.resolution, "pace": self.engines.pace(name),
+        }  # fmt: skip
 
-    def fetch(self, name: str) -> Iterator[str]:
-        """Download the chosen model, telling how far it is."""
-        try:
-            total = MODELS[name].size_mb if name in MODELS else 0
-            for arrived in self.engines.fetch(name):
-                yield canvas.status_html(f"Fetching {name}: {arrived:.0f} of about {total} MB", "idle")
-            yield canvas.status_html(f"{name} is on this machine now; reading it ...")
-        except Exception as error:
-            text = spoken(error)
-            yield canvas.status_html(text, "failed")
-            raise failure(text) from error
-
-    @guarded
-    def example(self, event: gr.EventData) -> tuple[str, str | None, str]:
-        """(picture, mask, mode) of an example."""
-        found = examples()
-        index = int(event.example)
-        if not 0 <= index < len(found):
-            raise ValueError("This example is no longer there: reload the page.")
-        chosen = found[index]
-        folder = self.outbox.place()  # from where the server may send it
-        picture = str(copyfile(chosen.picture, folder / chosen.picture.name))
-        if chosen.mask is None:
-            return picture, None, "vary"
-        return picture, str(copyfile(chosen.mask, folder / chosen.mask.name)), "inpaint"
+    def _classes(self, model: str) -> list[tuple[str, str]]:
+        names = self.engines.get(model).class_names
+        return [(spaced(name), class_value(i, names)) for i, name in enumerate(names)]
 
 
-def standing(session: Session) -> str:
-    """What the stage shows while no run is going: the last result looked at, or nothing yet."""
-    entry = session.standing()
-    return canvas.stage_html(canvas.Stage() if entry is None else entry.stage())
+def _animation() -> list[dict[str, Any]]:
+    """What can be decided about an animation here."""
+    found = [declared(name, ANIMATION) for name in ANIMATION]
+    for each in found:
+        if each["name"] == "format":
+            each["choices"] = [*animations()]
+    return found
+
+
+def _offered(written: dict[str, Any]) -> Answer:
+    """A file of ours, for the browser."""
+    return {**written, "url": f"gradio_api/file={quote(written['path'])}"}
+
+
+def uploaded(path: Any) -> str:
+    """ValueError for what is no upload: no other file of the server can be had."""
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ValueError("The picture did not arrive: open it again.")
+    if not Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
+        raise ValueError("The picture did not arrive: open it again.")
+    return path
+
+
+def _plain(form: Any) -> dict[str, Any]:
+    """The page's controls as it sent them, for its own return: short values only."""
+    if not isinstance(form, dict):
+        return {}
+    short = (bool, int, float, str, type(None))
+    names = ("mode", "model", "label", "strength", "candidates", "seed", "ratio", "anchor", "sketch", "live")
+    known = {*names, *AMOUNTS, *ADVANCED}
+    return {name: v for name, v in form.items() if name in known and isinstance(v, short) and len(str(v)) < 200}
 
 
 def spaced(name: str) -> str:
     """A class name as people write it."""
     return name.replace("_", " ").replace("-", " · ", 1) if "-" in name and "," not in name else name.replace("_", " ")
-
-
-def before_picture(result: Result, resolution: int) -> Image.Image | None:
-    """What the result is compared with; the new area of an outpainting is grey."""
-    edit = result.edit
-    if edit.image is None:
-        return None
-    if edit.task == "vary":
-        side = min(edit.image.size)
-        left, top = (edit.image.width - side) // 2, (edit.image.height - side) // 2
-        return edit.image.crop((left, top, left + side, top + side)).resize((resolution, resolution))
-    if edit.task == "outpaint":
-        before = Image.new("RGB", edit.enlarged, (128, 128, 128))
-        before.paste(edit.image, (edit.left, edit.top))
-        return before
-    return edit.image
-
-
-def _progress(frame: Frame) -> str:
-    part = f"Part {frame.window} of {frame.windows} · " if frame.windows > 1 else ""
-    step = f"Scale {frame.scale} of {frame.scales}"
-    if frame.detail:
-        step = f"Detail {frame.detail} of {frame.details}"
-    return f"{part}{step} · {frame.seconds:.1f} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 import threading
@@ -9,6 +10,7 @@ import time
 from collections import OrderedDict
 from pathlib import Path
 
+from gradio.utils import get_upload_folder
 from PIL import Image
 
 from var_core import Result, Upload, open_image
@@ -58,7 +60,9 @@ class Outbox:
     """Files on their way out. Gradio serves its own copies; ours go after an hour, and all at the end."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="var-editor-")
+        uploads = Path(get_upload_folder())  # from where the server sends files
+        uploads.mkdir(parents=True, exist_ok=True)
+        self._folder = tempfile.TemporaryDirectory(prefix="var-editor-", dir=uploads)
 
     def place(self) -> Path:
         """A fresh folder for one answer."""
@@ -70,7 +74,9 @@ class Outbox:
                 continue
             if aged:
                 shutil.rmtree(old, ignore_errors=True)
-        return Path(tempfile.mkdtemp(dir=folder))
+        fresh = folder / secrets.token_urlsafe(16)  # nobody guesses where it is
+        fresh.mkdir()
+        return fresh
 
     def saved(self, entry: Entry, index: int) -> str:
         """One candidate as a PNG file with its recipe. No model is needed for that."""
@@ -80,20 +86,13 @@ class Outbox:
             save_result(result, path, index)
         return str(path)
 
-    def plain(self, entry: Entry) -> str:
-        """The chosen candidate as a plain picture file."""
-        path = self.place() / f"result-{entry.number}.png"
-        with large:
-            entry.result.image(entry.chosen).save(path, compress_level=1)
-        return str(path)
-
     def picture(self, picture: Image.Image, name: str) -> str:
         path = self.place() / name
         picture.save(path)
         return str(path)
 
 
-def displayed(result: Result, side: int) -> list[Image.Image]:
-    """Every candidate with a long side of so many pixels. One after the other: whole pictures take memory."""
+def displayed(result: Result, side: int, version: int = 0) -> Image.Image:
+    """One version with a long side of so many pixels. One after the other: whole pictures take memory."""
     with large:
-        return [canvas.shrink(result.image(index), side) for index in range(len(result.patches))]
+        return canvas.shrink(result.image(version), side)

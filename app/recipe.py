@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from var_core import SETTINGS, TASKS, Engine, find_class, readable, settings_of_file
+from PIL import Image
 
+from var_core import SETTINGS, TASKS, WITH_MASK, Engine, find_class, readable, settings_of_file
+from var_core.files.recipe import read
+
+from .canvas import layer_uri
 from .engines import Engines
 from .form import ADVANCED, AMOUNTS, RESTORED, STOPS
 
@@ -42,6 +46,22 @@ def restored(path: str | Path, engines: Engines) -> tuple[dict[str, Any], str]:
         kept = said["start_scale"] / len(engine.sides)
         values["strength"] = min(STOPS, key=lambda stop: abs(STOPS[stop] - kept))
     return {key: value for key, value in values.items() if key in RESTORED}, notice
+
+
+def painted(path: str | Path, values: dict[str, Any]) -> str | None:
+    """The mask that a picture was made with, as the page paints; None where its recipe has none. `values`: what was
+    restored of it."""
+    if values.get("mode") not in WITH_MASK:
+        return None
+    try:
+        again = read(path)
+    except ValueError:  # its settings stand, but not its tokens
+        return None
+    mask = Image.new("L", again.picture.size)
+    for done in again.passes:
+        if done.box is not None and done.alpha is not None:
+            mask.paste(255, done.box[:2], done.alpha.point([0] * 255 + [255]))
+    return layer_uri(mask)
 
 
 def _shown(name: str, value: Any) -> Any:

@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from PIL import Image
 
 from var_core import Edit, Plan, Result
 
 from . import canvas
-from .memory import Kept
+from .memory import Kept, Shelf
 
-HISTORY = 8  # results kept per visitor
+HISTORY = 16  # results kept per visitor
 MOST = 500  # sessions
 _LIKELY_IS_BETTER = ("inpaint", "outpaint")  # measured: python -m var_core.evaluate order
 HOURS = 1  # until an idle session is dropped
+_ORIGINAL, _VERSION = re.compile(r"o(\d{1,9})"), re.compile(r"e(\d{1,9})\.(\d{1,2})")
 GONE = f"The picture is no longer on the server, where it is kept for {HOURS} h: open it again."
 
 
 @dataclass(frozen=True)
 class Made:
-    """The large part of a finished result. `frames[k]` holds, per candidate, the picture after scale k as a data URI;
-    `pictures` the finished ones, per candidate."""
+    """The large part of a finished result. `frames[k]` holds, per version, what stood in the result's place after scale
+    k as a data URI; `pictures` what stands there now, per version; `mask` the painted layer it was made with."""
 
     result: Result
     frames: list[list[str]] = field(default_factory=list)
     thumbs: list[str | None] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)
-    before: str | None = None
+    mask: str | None = None
 
 
 @dataclass
 class Entry:
-    """One finished result. `photo` is the file it came from, for what saving keeps of it."""
+    """One finished result. `base` names the picture it was made from (`Session.named`), `form` how it was asked;
+    `photo` is the file that a program's result came from."""
 
     number: int
     task: str
@@ -46,11 +52,16 @@ class Entry:
     cover: str = ""
     chosen: int = 0
     photo: str | None = None
+    base: str | None = None
+    form: dict[str, Any] = field(default_factory=dict)
+    whole: dict[int, Kept[Image.Image]] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
-        names = {"edit": "change class"}
-        return f"{self.number} · {'sketch' if self.sketch else names.get(self.task, self.task)}"
+        names = {"inpaint": "removed", "outpaint": "expanded", "vary": "varied", "generate": "created"}
+        label = str(self.form.get("label") or "").replace("_", " ").replace("-", " ")
+        name = names.get(self.task) or label or "replaced"
+        return f"{self.number} · {name}{' (sketch)' if self.sketch else ''}"
 
     @property
     def made(self) -> Made:
@@ -64,26 +75,35 @@ class Entry:
     def result(self) -> Result:
         return self.made.result
 
-    def stage(self) -> canvas.Stage:
-        made, likeliest = self.made, None
-        if self.task in _LIKELY_IS_BETTER and len(made.result.likelihood) > 1:
-            likeliest = max(range(len(made.result.likelihood)), key=made.result.likelihood.__getitem__)
-        return canvas.Stage(
-            self.sides,
-            "done",
-            made.pictures,
-            made.thumbs,
-            self.number,
-            made.before,
-            self.chosen,
-            self.sketch,
-            likeliest,
-        )
+    @property
+    def likeliest(self) -> int | None:
+        """The version that the model finds likeliest, where that is worth a hint."""
+        found = self.result.likelihood
+        if self.task not in _LIKELY_IS_BETTER or len(found) < 2:
+            return None
+        return max(range(len(found)), key=found.__getitem__)
 
-    def looking_back(self) -> dict:
-        """The chosen candidate's picture after every scale, and what it belongs to."""
-        frames = [scale[min(self.chosen, len(scale) - 1)] for scale in self.made.frames]
-        return {"result": self.number, "chosen": self.chosen, "frames": frames}
+    def image(self, version: int, shelf: Shelf) -> Image.Image:
+        """One version's picture; the same object while there is room for it."""
+        kept = self.whole.get(version)
+        image = kept.value if kept is not None else None
+        if image is None:
+            image = self.result.image(version)
+            self.whole[version] = shelf.keep(image)
+        return image
+
+    def told(self) -> dict[str, Any]:
+        """What the browser needs to show it and to ask for it again."""
+        made, result = self.made, self.result
+        edit = result.edit
+        return {
+            "number": self.number, "task": self.task, "title": self.title, "cover": self.cover, "model": self.model,
+            "sides": [*self.sides], "sketch": self.sketch, "seed": result.seed, "base": self.base, "mask": made.mask,
+            "form": self.form, "size": [*canvas.size_of(result)], "box": [*canvas.place_of(result)],
+            "grown": [*edit.outpaint] if edit.task == "outpaint" else [0, 0, 0, 0], "pictures": made.pictures,
+            "thumbs": made.thumbs, "chosen": self.chosen, "likeliest": self.likeliest,
+            "notices": [*result.notices],
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,16 +130,17 @@ class Original:
 
 @dataclass
 class Session:
-    """A visitor's results, oldest first, and the one shown; the pictures they opened; what the painter holds and what
-    was last asked. Lives in `gr.State`. Who knows `key` gets it back after a reload."""
+    """A visitor's results, oldest first, and the one shown; the pictures they opened; what the canvas holds and what
+    was last asked. Who knows `key` has it, also after a reload."""
 
     entries: list[Entry] = field(default_factory=list)
     shown: int | None = None
     count: int = 0
     originals: list[Original] = field(default_factory=list)
-    source: str | None = None
+    opened: int = 0
+    source: str | None = None  # what the canvas holds, by name
     mask: Kept[str] | None = None
-    mode: str | None = None
+    form: dict[str, Any] = field(default_factory=dict)
     asked: Kept[Asked] | None = None
     key: str = field(default_factory=lambda: secrets.token_urlsafe(24))
 
@@ -131,23 +152,22 @@ class Session:
         """The results that are still kept."""
         return [entry for entry in self.entries if entry.kept.there]
 
-    def begin(self, path: str, cover: str) -> None:
-        """The visitor opened a picture. One that nothing was made of is not kept beside it."""
-        if any(original.path == path for original in self.originals):
-            return
-        number = self.originals[-1].number + 1 if self.originals else 1
-        if self.originals and self.originals[-1].after == self.count:
-            self.originals.pop()
-        self.originals = [*self.originals, Original(number, path, cover, self.count)][-HISTORY:]
-
-    def keep(self, path: str | None, mask: Kept[str] | None, mode: str) -> None:
-        """What the painter holds now."""
-        self.mode = mode
-        if path is None:
-            return
-        self.source, self.mask = path, mask
+    def begin(self, path: str, cover: str) -> Original:
+        """The visitor opened a picture. One that nothing was made of is not kept beside it for long."""
         for original in self.originals:
             if original.path == path:
+                return original
+        self.opened += 1
+        new = Original(self.opened, path, cover, self.count)
+        self.originals = [*self.originals, new][-HISTORY:]
+        return new
+
+    def keep(self, source: str | None, mask: Kept[str] | None, form: dict[str, Any]) -> None:
+        """What the canvas holds now."""
+        self.form, self.source, self.mask = form, source, mask
+        found = _ORIGINAL.fullmatch(source or "")
+        for original in self.originals if found else ():
+            if found and original.number == int(found[1]):
                 original.mask = mask
 
     def original(self, number: int) -> Original:
@@ -155,6 +175,25 @@ class Session:
             if original.number == number and Path(original.path).is_file():
                 return original
         raise ValueError(GONE)
+
+    def entry(self, number: int) -> Entry:
+        """ValueError when it is gone."""
+        for entry in self.there():
+            if entry.number == number:
+                return entry
+        raise ValueError("This result is no longer kept: run it again.")
+
+    def named(self, name: Any) -> Original | tuple[Entry, int]:
+        """What a name stands for: "o3" is the third picture opened, "e2.1" the second version of result 2.
+        ValueError when it is gone, or no name."""
+        text = name if isinstance(name, str) and len(name) < 30 else ""
+        if found := _ORIGINAL.fullmatch(text):
+            return self.original(int(found[1]))
+        if found := _VERSION.fullmatch(text):
+            entry, version = self.entry(int(found[1])), int(found[2])
+            if version < len(entry.result.patches):
+                return entry, version
+        raise ValueError("there is no picture yet: open one first" if not name else GONE)
 
     def standing(self) -> Entry | None:
         """The entry shown, if there is one."""
@@ -166,12 +205,6 @@ class Session:
         if entry is None:
             raise ValueError("There is no result yet, or it is no longer kept: press Run.")
         return entry
-
-    def pick(self, number: int) -> Entry:
-        if all(entry.number != number for entry in self.there()):
-            raise ValueError("This result is no longer kept: run it again.")
-        self.shown = number
-        return self.current()
 
 
 class Sessions:

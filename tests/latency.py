@@ -19,27 +19,27 @@ from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 from visitor import Visitor
 
-# The clock starts at the click and stops in the frame after the picture is in the page and decoded.
+# The clock starts at the click and stops in the frame after the picture is drawn on the canvas.
 WATCH = """() => {
   window.times = null;
-  const stage = document.querySelector('#stage');
-  const start = () => { window.times = { start: performance.now(), scales: [] }; };
-  document.querySelector('#run').addEventListener('click', start, true);
+  const root = document.querySelector('.ed');
+  document.querySelector('#run').addEventListener('click', () => {
+    window.times = { start: performance.now(), scales: [] };
+  }, true);
   const look = () => {
-    const t = window.times, box = stage.querySelector('.vs');
-    if (!t || !box || t.done) return;
-    const state = box.dataset.state, shown = box.querySelectorAll('.vs-strip img').length;
-    const picture = box.querySelector('.vs-picture');
-    if (!picture || !['running', 'done'].includes(state) || (state === 'done' && !t.scales.length)) return;
-    const note = () => requestAnimationFrame(() => {
+    const t = window.times;
+    if (!t || t.done) return;
+    const scale = +root.dataset.scale, done = document.querySelector('#status').dataset.kind === 'done';
+    if (!scale && !(done && t.scales.length)) return;
+    requestAnimationFrame(() => {
       const now = performance.now() - t.start;
       t.first ??= now;
-      t.scales[shown - 1] ??= now;
-      if (state === 'done') t.done ??= now;
+      if (scale) t.scales[scale - 1] ??= now;
+      else t.done ??= now;
     });
-    picture.decode().then(note, () => 0);
   };
-  new MutationObserver(look).observe(stage, { subtree: true, childList: true, attributes: true });
+  const watched = { attributes: true, attributeFilter: ['data-scale', 'data-kind'] };
+  for (const each of [root, document.querySelector('#status')]) new MutationObserver(look).observe(each, watched);
 }"""
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--model", default="garden-128")
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--size", default="1200x900", help="of the photo")
-    parser.add_argument("--mode", choices=["Inpaint", "Generate", "Vary"], default="Inpaint")
+    parser.add_argument("--mode", choices=["Remove", "Create", "Vary"], default="Remove")
     args = parser.parse_args()
     width, height = (int(side) for side in args.size.split("x"))
     with (
@@ -62,12 +62,12 @@ def main() -> None:
         page = visitor.page
         page.evaluate(WATCH)
         visitor.mode(args.mode)
-        if args.mode != "Generate":
+        if args.mode != "Create":
             visitor.opened(_photo(width, height))
-        if args.mode == "Inpaint":
+        if args.mode == "Remove":
             visitor.stroke((0.35, 0.4), (0.55, 0.45), (0.5, 0.55))
-        if args.mode != "Generate":
-            expect(page.locator(".mp[data-prepared=yes]")).to_have_count(1, timeout=30_000)
+        if args.mode != "Create":
+            expect(page.locator(".ed[data-prepared=yes]")).to_have_count(1, timeout=30_000)
         times = []
         for number in range(args.runs + 2):
             page.click("#run")

@@ -51,7 +51,7 @@ NAMED: tuple[Named, ...] = (
     Named("the saved picture is the opened one, with all that it carries", "var_core/files/images.py",
         "Image.fromarray(np.asarray(image)).save(", "image.save(", ("tests/files/test_saved.py",)),
     Named("the likeliest candidate is the least likely", "app/session.py",
-        "likeliest = max(range", "likeliest = min(range", ("tests/app/test_session.py",)),
+        "return max(range", "return min(range", ("tests/app/test_session.py",)),
     Named("the API drops method and context", "app/api.py",
         "for name in EDIT if name in given}",
         'for name in EDIT if name in given and name not in ("method", "context")}', _API),

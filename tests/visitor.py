@@ -11,21 +11,20 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, expect
 
-RECORD = """() => { window.seen = []; const stage = document.querySelector('#stage'); const look = () => {
-  const box = stage.querySelector('.vs'); if (!box) return;
-  const key = [box.dataset.state, box.querySelectorAll('.vs-strip img').length].join(' ');
+RECORD = """() => { window.seen = []; const root = document.querySelector('.ed'); const look = () => {
+  const key = root.dataset.scale ? `running ${root.dataset.scale}` : root.dataset.state;
   if (window.seen.at(-1) !== key) window.seen.push(key);
   if (window.stopAt && key === window.stopAt) { window.stopAt = null; document.querySelector('#stop').click(); } };
-  new MutationObserver(look).observe(stage, { subtree: true, childList: true, attributes: true }); }"""
+  new MutationObserver(look).observe(root, { attributes: true }); }"""
 
 
 DROP = """async ([data, name, more]) => {
   const blob = await (await fetch('data:image/png;base64,' + data)).blob(), bag = new DataTransfer();
   bag.items.add(new File([blob, new Uint8Array(more)], name, { type: 'image/png' }));
-  document.querySelector('.mp-view').dispatchEvent(new DragEvent('drop', { dataTransfer: bag, bubbles: true })); }"""
+  document.querySelector('.view').dispatchEvent(new DragEvent('drop', { dataTransfer: bag, bubbles: true })); }"""
 
 
-PATIENCE = 60_000  # milliseconds that a busy machine is given; a test that passes waits for none of them in vain
+PATIENCE = 25_000  # milliseconds that a busy machine is given; a test that passes waits for none of them in vain
 expect.set_options(timeout=PATIENCE)
 
 
@@ -52,8 +51,11 @@ class Visitor:
             lambda r: None if r.url.startswith((url, "data:", "blob:")) else self.faults.append(f"outside: {r.url}"),
         )
         self.page.goto(url)
-        self.page.wait_for_selector("#painter .mp-view")
-        expect(self.page.locator("#status .status")).to_contain_text("Ready")
+        self.ready()
+
+    def ready(self) -> None:
+        """The page stands, and the model is read."""
+        expect(self.status).to_contain_text("Ready")
         self.page.evaluate(RECORD)
 
     def close(self) -> None:
@@ -75,65 +77,106 @@ class Visitor:
 
     def opened(self, picture: Image.Image) -> None:
         self.upload(png(picture))
-        expect(self.page.locator(f".mp[data-original='{picture.width}x{picture.height}']")).to_be_visible()
+        self.holds(*picture.size)
+
+    def holds(self, width: int, height: int) -> None:
+        """A picture of this size is on the canvas, and the server knows it."""
+        held = f"window.editor.board.picture?.ref && window.editor.board.picture.size.join('x') === '{width}x{height}'"
+        self.page.wait_for_function(held)
 
     def dropped(self, data: bytes, name: str = "photo.png", more: int = 0) -> None:
-        """A file dropped on the painter with the mouse, which works whatever is going on; `more` bytes of zeros after
+        """A file dropped on the canvas with the mouse, which works whatever is going on; `more` bytes of zeros after
         its own are made in the browser."""
         self.page.evaluate(DROP, [base64.b64encode(data).decode(), name, more])
 
+    def at(self, u: float, v: float) -> tuple[float, float]:
+        """A place in the picture, as shares of it, on the screen."""
+        box = self.page.locator(".photo").bounding_box()
+        assert box is not None
+        return box["x"] + box["width"] * u, box["y"] + box["height"] * v
+
     def stroke(self, *points: tuple[float, float]) -> None:
         """Points as shares of the picture."""
-        box = self.page.locator(".mp-mask").bounding_box()
-        assert box is not None
-        places = [(box["x"] + box["width"] * u, box["y"] + box["height"] * v) for u, v in points]
+        places = [self.at(*point) for point in points]
         self.page.mouse.move(*places[0])
         self.page.mouse.down()
         for place in places[1:]:
             self.page.mouse.move(*place, steps=4)
         self.page.mouse.up()
+        self.painted()
+
+    def painted(self, yes: bool = True) -> None:
+        expect(self.page.locator(f".ed[data-painted={'yes' if yes else 'no'}]")).to_have_count(1)
 
     def mode(self, name: str) -> None:
-        self.page.locator("#mode label", has_text=name).click()
+        self.page.locator("#mode button", has_text=name).click()
+
+    def label(self, text: str) -> None:
+        """Choose a class by typing."""
+        self.page.fill("#label", text)
+        self.page.locator("#classes [role=option]", has_text=text).first.click()
+
+    def versions(self, count: int) -> None:
+        self.page.select_option("#candidates", str(count))
+
+    def menu(self, act: str) -> None:
+        if self.page.locator("#more").is_hidden():
+            self.page.click("[data-act=more]")
+        self.page.click(f"#more [data-act={act}]")
 
     def rectangle(self, left: int, top: int, width: int, height: int) -> None:
-        details = self.page.locator(".mp-more")
-        if not details.evaluate("e => e.open"):
-            details.locator("summary").click()
+        if self.page.locator("#more").is_hidden():
+            self.page.click("[data-act=more]")
         for key, value in {"left": left, "top": top, "width": width, "height": height}.items():
-            self.page.fill(f".mp-rect input[name={key}]", str(value))
-        self.page.click(".mp-rect button")
+            self.page.fill(f".numbers input[name={key}]", str(value))
+        self.page.click(".numbers button")
+        self.painted()
+        self.page.click("[data-act=more]")
 
-    def feather(self, value: str) -> None:
-        self.page.locator("#advanced button").first.click()
-        self.page.fill("#feather :is(input, textarea)", value)
+    def setting(self, name: str, value: str) -> None:
+        """A value of the sheet at the side."""
+        if self.page.locator("#sheet").is_hidden():
+            self.page.click("#settings")
+        self.page.fill(f"#{name}", value)
+        self.page.click("header [data-act=sheet][aria-label='Close settings']")
 
     @property
     def status(self):
-        return self.page.locator("#status .status")
+        return self.page.locator("#status")
 
     def done(self) -> None:
-        expect(self.status).to_contain_text("Done")
+        expect(self.page.locator("#status[data-kind=done]")).to_contain_text("Done")
         expect(self.page.locator("body[data-running=no]")).to_have_count(1)
 
     def run(self) -> None:
-        self.page.evaluate("() => { window.seen = []; }")
-        self.page.click("#run")
+        self.begin()
         self.done()
 
-    def result(self) -> Image.Image:
-        expect(self.page.locator("#download")).to_be_enabled()  # written after the picture is shown
+    def begin(self) -> None:
+        self.page.evaluate("() => { window.seen = []; }")
+        expect(self.page.locator("#run[data-can=yes]")).to_have_count(1)
+        self.page.click("#run")
+        expect(self.page.locator("#status:not([data-kind=done])")).to_have_count(1)
+
+    def result(self, kind: str = "png") -> Image.Image:
+        """The file that the visitor saves."""
+        self.page.click("#save")
+        self.page.select_option("#save-format", kind)
         with self.page.expect_download() as waiting:
-            self.page.click("#download")
+            self.page.click("#savefile")
         return Image.open(waiting.value.path())
 
     def mask(self) -> np.ndarray:
         """The painted mask at the picture's size, as the page saves it; bool."""
-        if not self.page.locator(".mp-more").evaluate("e => e.open"):
-            self.page.locator(".mp-more summary").click()
         with self.page.expect_download() as waiting:
-            self.page.click("[data-act=savemask]")
+            self.menu("savemask")
+        self.page.click("[data-act=more]")
         return np.asarray(Image.open(waiting.value.path()).convert("L")) > 127
+
+
+def pixels(uri: str) -> np.ndarray:
+    """What a PNG data URI of the browser holds, (h, w, 3)."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).convert("RGB"))
 
 
 def png(picture: Image.Image) -> bytes:

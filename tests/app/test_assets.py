@@ -20,7 +20,7 @@ def test_browser_code_can_be_read(path: Path) -> None:
     assert max(map(len, lines)) <= 120 and len(lines) <= 400
 
 
-@pytest.mark.parametrize("name", ["painter/painter", "stage/stage", "picks"])
+@pytest.mark.parametrize("name", ["main", "wire"])
 def test_modules_come_after_what_they_import(name: str) -> None:
     text = assets.script(name)
     assert not re.search(r"^(import|export)\b", text, re.MULTILINE)
@@ -28,11 +28,11 @@ def test_modules_come_after_what_they_import(name: str) -> None:
     assert made[-1] == f"{name}.js" and len(set(made)) == len(made)
     for used, position in ((m[1], m.start()) for m in re.finditer(r'= modules\["(.+)"\];', text)):
         assert text.index(f'modules["{used}"] = ') < position
-    assert text.rstrip().endswith(f'modules["{name}.js"].start(element, trigger, upload);')
+    assert text.rstrip().endswith(f'modules["{name}.js"].start({{ element, trigger, props, server, upload, watch }});')
 
 
 def test_every_file_is_used() -> None:
-    scripts = "".join(assets.script(name) for name in ("painter/painter", "stage/stage", "picks"))
+    scripts = "".join(assets.script(name) for name in ("main", "wire"))
     names = [path.relative_to(assets.WEB).as_posix() for path in FILES]
     assert [name for name in names if name.endswith(".js") and f'modules["{name}"]' not in scripts] == []
     assert sorted(path.stem for path in FILES if path.suffix == ".css") == sorted(assets.STYLES)

@@ -72,37 +72,22 @@ def test_data_uri_holds_the_picture() -> None:
     assert np.abs(np.asarray(again, int) - np.asarray(picture, int)).mean() < 6
 
 
-@pytest.mark.parametrize("box", [(0, 0, 20, 20), (500, 300, 700, 380), (780, 580, 800, 600), (0, 0, 800, 600)])
-def test_focus_holds_the_mask_and_stays_inside(box: tuple[int, int, int, int]) -> None:
-    found = canvas.focus(rectangle((800, 600), box))
-    assert found is not None
-    left, top, right, bottom = found
-    assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1
-    assert left * 800 <= max(box[0], 0) + 1e-6 or box[2] - box[0] > 600
-    assert (right - left) * 800 == pytest.approx((bottom - top) * 600)
-    thumb = Image.open(io.BytesIO(base64.b64decode(canvas.thumb(scenery(512, 384), found).split(",")[1])))
-    assert max(thumb.size) <= canvas.THUMB_SIDE
+@pytest.mark.parametrize("box", [(0, 0, 20, 20), (500, 300, 700, 380), (799, 599, 800, 600), (0, 0, 800, 600)])
+def test_a_part_is_what_the_box_holds(box: tuple[int, int, int, int]) -> None:
+    picture = scenery(800, 600)
+    shares = canvas.shares(box, picture.size)
+    assert canvas.part(picture, shares).tobytes() == picture.crop(box).tobytes()
+    small = canvas.part(scenery(40, 30), shares)
+    assert min(small.size) >= 1, "a dot is shown as one pixel"
+    thumb = Image.open(io.BytesIO(base64.b64decode(canvas.thumb(picture).split(",")[1])))
+    assert max(thumb.size) == canvas.THUMB_SIDE
 
 
-def test_stage_has_one_cell_a_scale_in_every_state() -> None:
-    sides = (1, 2, 3, 4)
-    picture = canvas.thumb(scenery(40, 40))
-    for state in ("empty", "running", "stopped", "done"):
-        stage = canvas.Stage(sides, state, [picture], [picture, picture], 7)
-        page = canvas.stage_html(stage)
-        assert f'data-state="{state}"' in page and page.count('class="vs-cell"') == 4
-        assert page.count("disabled") >= 2 or state == "done"
-    likely = canvas.stage_html(canvas.Stage(sides, "done", [picture] * 3, [picture] * 4, likeliest=2))
-    assert likely.count("likeliest</small>") == 1 and 'aria-label="Candidate 3, the likeliest"' in likely
-    finished = canvas.stage_html(canvas.Stage(sides, "done", [picture] * 3, [picture] * 4, 7, picture, 1))
-    assert "likeliest" not in finished
-    assert finished.count("data-candidate=") == 3 and "vs-split" in finished
-    assert 'data-result="7" data-chosen="1"' in finished
-
-
-def test_texts_of_others_are_escaped() -> None:
-    assert "<img" not in canvas.status_html("<img src=x>", "failed", ["<script>"])
-    assert "&lt;b&gt;" in canvas.history_html([("entry", 1, "<b>", "data:,")], 1)
+def test_a_mask_becomes_a_layer_and_comes_back() -> None:
+    for size in ((100, 80), (3000, 2000)):
+        mask = rectangle(size, (size[0] // 10, size[1] // 4, size[0] // 2, size[1] // 2))
+        found = canvas.parse_mask(canvas.layer_uri(mask), size)
+        assert found is not None and np.mean(np.asarray(found) != np.asarray(mask)) < 0.002
 
 
 def test_cells_are_shares_of_the_picture() -> None:

@@ -34,18 +34,28 @@ def form(**changes: Any) -> Form:
     values: dict[str, Any] = dict.fromkeys(CONTROLS, "")
     values |= {"mode": "inpaint", "strength": "layout", "anchor": "centre", "ratio": "by sides", "sketch": False}
     assert set(changes) <= set(values)
-    return read_form(tuple((values | changes).values()))
+    return read_form(values | changes)
 
 
 def edit(task: str, **changes: Any) -> Edit:
     return build_edit(form(**changes), task, 10, PHOTO, MASK)
 
 
-def test_values_come_in_the_order_of_the_controls() -> None:
-    made = read_form(tuple(range(len(CONTROLS))))
-    assert [made[name] for name in CONTROLS] == [*range(len(CONTROLS))]
-    with pytest.raises(ValueError):
-        read_form(tuple(range(len(CONTROLS) - 1)))
+def test_what_is_missing_is_as_usual_and_what_is_unknown_is_left_out() -> None:
+    for given in (None, [], {}, {"__class__": 1, "stop_scale": 3}):
+        made = read_form(given)
+        assert [*made.values] == [*CONTROLS] and made["mode"] == "inpaint" and made["sketch"] is False
+        assert build_chance(made, "inpaint", 10) == Chance()
+    for name, value in (
+        ("mode", "draw"),
+        ("ratio", 3),
+        ("anchor", "up"),
+        ("strength", None),
+        ("model", 1),
+        ("label", []),
+    ):
+        with pytest.raises(ValueError, match=f"the {name} must be"):
+            read_form({name: value})
     assert set(RESTORED) == {*CONTROLS} - {"anchor", "sketch"} and len(set(CONTROLS)) == len(CONTROLS)
     assert {*ADVANCED} == {*EDIT, *CHANCE} - {
         "seed",
@@ -143,7 +153,7 @@ def test_a_shape_is_what_its_name_says(name: str) -> None:
 )  # fmt: skip
 def test_the_picture_lies_where_the_anchor_says(anchor: str, ratio: str, expected) -> None:
     if expected is None:
-        assert amounts_of((300, 300), form(anchor=anchor, ratio=ratio, left=7, bottom="8")) == {
+        assert amounts_of((300, 300), form(anchor=anchor, ratio="by sides", left=7, bottom="8")) == {
             "left": 7,
             "top": 0,
             "right": 0,

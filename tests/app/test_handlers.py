@@ -1,12 +1,12 @@
-"""What the page's events do, without a browser."""
+"""What the page's questions are answered with, and what its runs send, without a browser."""
 
 from __future__ import annotations
 
 import errno
-import html
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -16,8 +16,8 @@ from PIL import Image
 from test_canvas import layer
 
 from app.engines import Engines
-from app.examples import examples, examples_html
-from app.form import CONTROLS, RESTORED, Form, build_chance, build_edit
+from app.examples import examples
+from app.form import CONTROLS, build_chance, build_edit, read_form
 from app.handlers import Handlers
 from app.session import Session
 from app.turns import AT_ONCE, EACH, WAITING
@@ -34,7 +34,8 @@ VISITOR = gr.Request(session_hash="one")
 
 
 @pytest.fixture
-def handlers(model_file: Path) -> Handlers:
+def handlers(model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Handlers:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))  # what lies there was uploaded
     return Handlers(Work(Engines(str(model_file))))
 
 
@@ -45,52 +46,73 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def values(**changes: object) -> tuple[object, ...]:
-    """What the page passes; an automatic setting is an empty text there."""
+def values(**changes: object) -> dict[str, Any]:
+    """What the page sends; an automatic setting is an empty text there."""
     page = {
         name: "" if SETTINGS[name].default is None else SETTINGS[name].default for name in CONTROLS if name in SETTINGS
     }
-    return tuple((page | FORM | changes)[name] for name in CONTROLS)
+    return page | FORM | changes
 
 
-def form(**changes: object) -> Form:
-    return Form(dict(zip(CONTROLS, values(**changes), strict=True)))
+def begun(handlers: Handlers) -> Session:
+    return handlers.session(handlers.ask({"do": "hello"})["key"])
 
 
-def finish(steps: Iterator[tuple]) -> list[tuple]:
-    """All updates of a run; the last one changes nothing, since the server sends it twice."""
-    *found, last = steps
-    assert all(part == gr.skip() for part in last)
-    return found
+def opened(handlers: Handlers, photo: Path, session: Session | None = None) -> tuple[Session, str]:
+    session = session or begun(handlers)
+    answer = handlers.ask({"do": "open", "key": session.key, "path": str(photo)})
+    return session, answer["ref"]
 
 
 MASK = layer(rectangle((200, 150), (60, 40, 120, 90)))
 
 
-def test_run_streams_every_scale_and_ends_with_the_result(handlers: Handlers, photo: Path) -> None:
-    session = Session()
-    steps = finish(handlers.run(VISITOR, str(photo), MASK, session, *values(detail=False)))
-    assert len(steps) == len(SIDES)
-    assert ["Scale 1 of 10" in steps[0][1], "Done" in steps[-1][1]] == [True, True]
-    assert [stage.count('<img alt="" src=') for stage, *_ in steps[:-1]] == list(range(1, len(SIDES)))
-    result = session.current().result
+def stream(handlers: Handlers, session: Session, **given: object) -> Iterator[dict[str, Any]]:
+    return handlers.stream({"do": "run", "key": session.key, "run": 1, "form": values(), **given}, VISITOR)
+
+
+def edited(handlers: Handlers, photo: Path, **changes: object) -> tuple[Session, list[dict[str, Any]]]:
+    session, ref = opened(handlers, photo)
+    return session, [*stream(handlers, session, ref=ref, mask=MASK, form=values(**changes))]
+
+
+def test_a_run_streams_every_scale_and_ends_with_the_result(handlers: Handlers, photo: Path) -> None:
+    session, steps = edited(handlers, photo, detail=False)
+    assert [step["kind"] for step in steps] == ["frame"] * (len(SIDES) - 1) + ["result"]
+    assert [step["scale"] for step in steps[:-1]] == list(range(1, len(SIDES)))
+    assert "Scale 1 of 10" in steps[0]["text"] and "Done" in steps[-1]["text"]
+    assert {step["run"] for step in steps} == {1}
+    left, top, right, bottom = steps[0]["box"]
+    assert (left, top, right, bottom) == (60 / 200, 40 / 150, 120 / 200, 90 / 150), "only what may change is sent"
+    entry, result = steps[-1]["entry"], session.current().result
+    assert entry["box"] == [left, top, right, bottom] and entry["size"] == [200, 150]
+    assert (entry["base"], entry["mask"], entry["form"]["seed"]) == ("o1", MASK, "7")
     outside = np.asarray(rectangle((200, 150), (60, 40, 120, 90))) == 0
     assert np.array_equal(np.asarray(result.image(0))[outside], np.asarray(scenery(200, 150))[outside])
-    saved = Image.open(handlers.write(session)["value"])
-    assert np.array_equal(np.asarray(saved), np.asarray(result.image(0)))
-    back = handlers.frames(session)
-    assert back["result"] == 1 and len(back["frames"]) == len(SIDES)
+    saved = handlers.ask({"do": "save", "key": session.key, "ref": "e1.0"})
+    path = saved["url"].partition("file=")[2]
+    assert np.array_equal(np.asarray(Image.open(path)), np.asarray(result.image(0)))
+    back = handlers.ask({"do": "frames", "key": session.key, "ref": "e1.0"})
+    assert len(back["frames"]) == len(SIDES)
     assert all(frame.startswith("data:image/jpeg") for frame in back["frames"])
-    assert len(steps[-1][0]) < sum(map(len, back["frames"])), "the result does not wait for them"
 
 
 def test_detail_sharpens_the_last_scale(handlers: Handlers, photo: Path) -> None:
-    session = Session()
-    steps = finish(handlers.run(VISITOR, str(photo), MASK, session, *values()))
+    session, steps = edited(handlers, photo)
     more = steps[len(SIDES) :]
-    assert more and all(f"Detail {n} of {len(more)}" in step[1] for n, step in enumerate(more[:-1], 1))
-    assert {stage.count('<img alt="" src=') for stage, *_ in more[:-1]} <= {len(SIDES)}
-    assert len(handlers.frames(session)["frames"]) == len(SIDES)
+    assert more and all(f"Detail {n} of {len(more)}" in step["text"] for n, step in enumerate(more[:-1], 1))
+    assert {step["scale"] for step in more[:-1]} <= {len(SIDES)}
+    assert len(handlers.ask({"do": "frames", "key": session.key, "ref": "e1.0"})["frames"]) == len(SIDES)
+
+
+def test_an_edit_of_a_result_starts_from_its_very_pixels(handlers: Handlers, photo: Path) -> None:
+    session, _ = edited(handlers, photo, candidates=2)
+    other = layer(rectangle((200, 150), (10, 10, 40, 40)))
+    *_, last = stream(handlers, session, ref="e1.1", mask=other)
+    assert last["entry"]["base"] == "e1.1"
+    first, second = (np.asarray(session.entry(n).result.image(v)) for n, v in ((1, 1), (2, 0)))
+    outside = np.asarray(rectangle((200, 150), (10, 10, 40, 40))) == 0
+    assert np.array_equal(first[outside], second[outside])
 
 
 @pytest.mark.parametrize(
@@ -102,6 +124,9 @@ def test_detail_sharpens_the_last_scale(handlers: Handlers, photo: Path) -> None
         ({"mode": "outpaint", "right": 400_000}, None, "must be a whole number from 0 to 16384, got 400000"),
         ({"mode": "outpaint", "right": 16_000, "bottom": 16_000}, None, "megapixels, the limit is 40"),
         ({"mode": "outpaint", "ratio": "4:3"}, None, "already has the shape 4:3"),
+        ({"mode": "paint"}, MASK, "The mode must be one of"),
+        ({"strength": 3}, MASK, "The strength must be one of"),
+        ({"label": ["rose"]}, MASK, "The label must be a name"),
         ({"seed": "seven"}, MASK, 'The seed must be a whole number from 0 to 4294967295, got "seven"'),
         ({"seed": str(2**40)}, MASK, "The seed must be a whole number"),
         ({"feather": "-3"}, MASK, "The feather must be a whole number"),
@@ -111,23 +136,30 @@ def test_detail_sharpens_the_last_scale(handlers: Handlers, photo: Path) -> None
 def test_what_a_visitor_can_mend_is_said_in_one_sentence(
     handlers: Handlers, photo: Path, changes: dict, mask: str | None, words: str
 ) -> None:
-    session = Session()
-    said: list[str] = []
-    with pytest.raises(gr.Error) as error:
-        said += [status for _, status, *_ in handlers.run(VISITOR, str(photo), mask, session, *values(**changes))]
-    assert words in html.unescape(str(error.value)) and "invalid literal" not in str(error.value)
+    session, ref = opened(handlers, photo)
+    (said,) = stream(handlers, session, ref=ref, mask=mask, form=values(**changes))
+    assert said["kind"] == "failed" and words in said["text"] and "invalid literal" not in said["text"]
     assert not session.entries
 
 
-def test_after_a_refusal_the_status_says_so(handlers: Handlers) -> None:
-    run = handlers.run(VISITOR, None, None, Session(), *values())
-    _, status, *_ = next(run)
-    assert 'data-kind="failed"' in status and "no picture yet" in status
-
-
 def test_no_picture_is_said(handlers: Handlers) -> None:
-    with pytest.raises(gr.Error, match="no picture yet"):
-        list(handlers.run(VISITOR, None, None, Session(), *values()))
+    session = begun(handlers)
+    for ref in (None, "", "o1", "e1.0", "../etc", 7, ["o1"]):
+        (said,) = stream(handlers, session, ref=ref, mask=MASK)
+        assert said["kind"] == "failed" and ("no picture yet" in said["text"] or "longer" in said["text"])
+
+
+@pytest.mark.parametrize("key", [None, "", "guessed", 5, {"a": 1}])
+def test_nobody_is_answered_without_a_key(handlers: Handlers, photo: Path, key: object) -> None:
+    session, _ = edited(handlers, photo)
+    assert "no longer on the server" in handlers.ask({"do": "save", "key": key, "ref": "e1.0"})["error"]
+    (said,) = handlers.stream({"do": "run", "key": key, "form": values(mode="generate")}, VISITOR)
+    assert "no longer on the server" in said["text"] and len(session.entries) == 1
+
+
+@pytest.mark.parametrize("question", [None, [], "open", {}, {"do": "eval"}, {"do": ["open"]}, {"do": "__init__"}])
+def test_other_questions_are_not_answered(handlers: Handlers, question: object) -> None:
+    assert "error" in handlers.ask(question)
 
 
 def test_unexpected_errors_are_logged_and_not_shown(
@@ -138,86 +170,109 @@ def test_unexpected_errors_are_logged_and_not_shown(
         yield
 
     monkeypatch.setattr(Engine, "run", broken)
-    with pytest.raises(gr.Error, match="Something went wrong") as caught:
-        list(handlers.run(VISITOR, str(photo), MASK, Session(), *values()))
-    assert "secret" not in str(caught.value) and "secret detail" in caplog.text
+    _, steps = edited(handlers, photo)
+    assert "Something went wrong" in steps[-1]["text"]
+    assert "secret" not in steps[-1]["text"] and "secret detail" in caplog.text
 
 
 def test_refused_uploads_are_answered(handlers: Handlers, tmp_path: Path) -> None:
-    bad = tmp_path / "bad.png"
+    session = begun(handlers)
+
+    def said(path: object) -> dict:
+        return handlers.ask({"do": "open", "key": session.key, "path": path})
+
+    bad, gray = tmp_path / "bad.png", tmp_path / "deep.png"
     bad.write_bytes(b"<svg/>")
-    assert "not a PNG" in handlers.opened(str(bad))[0]["error"]
-    assert "did not arrive" in handlers.opened(None)[0]["error"]
-    gray = tmp_path / "deep.png"
+    assert "not a " in said(str(bad))["error"]
+    for outside in (None, 3, "/etc/passwd", str(tmp_path.parent / "x.png"), f"{tmp_path}/../x.png", "a\0b"):
+        assert "did not arrive" in said(outside)["error"]
     Image.fromarray(np.full((30, 40), 40_000, dtype=np.uint16)).save(gray)
-    answer = handlers.opened(str(gray))[0]
+    answer = said(str(gray))
     assert answer["size"] == [40, 30] and "16 bits" in answer["notices"][0]
+    assert [item["number"] for item in answer["history"]] == [1], "what was refused is not in the history"
 
 
 def test_what_was_prepared_is_not_encoded_again(
     handlers: Handlers, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokenizer, seen, visitor = handlers.engines.get().tokenizer, [], Session()
+    tokenizer, seen = handlers.engines.get().tokenizer, []
+    session, ref = opened(handlers, photo)
     features = tokenizer.features
     monkeypatch.setattr(tokenizer, "features", lambda pixels: seen.append(len(pixels)) or features(pixels))
-    for given in ((None, None), (str(photo), None), (str(photo), "data:nonsense"), (str(photo.with_name("x")), MASK)):
-        assert handlers.prepare(*given, visitor, *values()) is False
-    assert handlers.prepare(str(photo), MASK, visitor, *values(mode="generate")) is False and seen == []
-    assert handlers.prepare(str(photo), MASK, visitor, *values()) is True and seen == [1]
+
+    def rest(**given: object) -> bool:
+        asked = {"do": "rest", "key": session.key, "ref": ref, "mask": MASK, "form": values(), "ahead": True}
+        return handlers.ask(asked | given)["prepared"]
+
+    assert not any([rest(mask=None), rest(mask="data:nonsense"), rest(form=values(mode="generate"))])
+    assert not rest(ahead=False) and seen == []
+    assert rest() and seen == [1]
     for mode, label in (("inpaint", ""), ("edit", "rose")):
-        run = handlers.run(VISITOR, str(photo), MASK, visitor, *values(mode=mode, label=label))
-        assert "Done" in finish(run)[-1][1]
+        *_, last = stream(handlers, session, ref=ref, mask=MASK, form=values(mode=mode, label=label))
+        assert "Done" in last["text"]
     assert seen == [1]
 
 
 def test_a_picture_is_planned_once_for_looking_preparing_and_running(
     handlers: Handlers, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, planned, visitor = Engine.plan, [], Session()
+    plan, planned = Engine.plan, []
+    session, ref = opened(handlers, photo)
     monkeypatch.setattr(Engine, "plan", lambda self, edit: planned.append(edit) or plan(self, edit))
-    handlers.look(str(photo), MASK, visitor, *values())
-    assert handlers.prepare(str(photo), MASK, visitor, *values(seed="8"))
-    finish(handlers.run(VISITOR, str(photo), MASK, visitor, *values(seed="9", candidates=2)))
+    asked = {"key": session.key, "ref": ref, "mask": MASK}
+    handlers.ask({"do": "look", **asked, "form": values()})
+    assert handlers.ask({"do": "rest", **asked, "form": values(seed="8"), "ahead": True})["prepared"]
+    list(stream(handlers, session, ref=ref, mask=MASK, form=values(seed="9", candidates=2)))
     assert len(planned) == 1
-    finish(handlers.run(VISITOR, str(photo), MASK, visitor, *values(context=3.0)))
+    list(stream(handlers, session, ref=ref, mask=MASK, form=values(context=3.0)))
     assert len(planned) == 2
 
 
 def test_look_tells_which_tokens_change(handlers: Handlers, photo: Path) -> None:
-    answer = handlers.look(str(photo), MASK, Session(), *values(mode="generate"))
-    grids = answer["windows"][0]["grids"]
+    session, ref = opened(handlers, photo)
+    asked = {"do": "look", "key": session.key, "ref": ref, "form": values(mode="generate")}
+    grids = handlers.ask(asked | {"mask": MASK})["windows"][0]["grids"]
     assert [grid["side"] for grid in grids] == list(SIDES)
     assert 0 < grids[-1]["cells"].count("1") < SIDES[-1] ** 2
-    assert "mask is empty" in handlers.look(str(photo), None, Session(), *values())["error"]
+    assert "mask is empty" in handlers.ask(asked | {"mask": None})["error"]
 
 
-def test_branch_continues_the_chosen_candidate(handlers: Handlers, photo: Path) -> None:
-    session = Session()
-    list(handlers.run(VISITOR, str(photo), MASK, session, *values(candidates=2)))
-    session.current().chosen = 1
+def test_continuing_keeps_the_scales_of_the_version_shown(handlers: Handlers, photo: Path) -> None:
+    session, _ = edited(handlers, photo, candidates=2)
     base = session.current().result
-    steps = finish(handlers.branch(VISITOR, 5, session, *values(candidates=2, seed="")))
-    assert len(session.entries) == 2 and "Done" in steps[-1][1]
-    found = session.current().result
-    assert session.current().title == "2 · branch"
-    pairs = list(zip(base.passes[0].tokens, found.passes[0].tokens, strict=True))
+    form = values(candidates=2, seed="")
+    *_, last = stream(handlers, session, do="continue", ref="e1.1", scale=5, form=form)
+    assert len(session.entries) == 2 and "Done" in last["text"]
+    assert (last["entry"]["base"], last["entry"]["mask"], last["entry"]["task"]) == ("o1", MASK, "inpaint")
+    pairs = list(zip(base.passes[0].tokens, session.current().result.passes[0].tokens, strict=True))
     assert all((new == old[1]).all() for old, new in pairs[:5])
     assert any((new != old[1]).any() for old, new in pairs[5:])
-    with pytest.raises(gr.Error, match="There is no result yet"):
-        list(handlers.branch(VISITOR, 5, Session(), *values()))
+    (said,) = stream(handlers, session, do="continue", ref="o1", scale=5)
+    assert "There is no result yet" in said["text"]
 
 
 def test_a_stopped_run_is_over_at_once(handlers: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
     engine, steps = handlers.engines.get(), []
     step = engine.transformer.step
     monkeypatch.setattr(engine.transformer, "step", lambda *a: steps.append(1) or step(*a))
-    run = handlers.run(VISITOR, None, None, Session(), *values(mode="generate", candidates=8))
+    run = stream(handlers, begun(handlers), form=values(mode="generate", candidates=8))
     for _ in range(3):
         next(run)
     assert len(steps) == 3, "no scale is worked on ahead"
-    run.close()
+    run.close()  # type: ignore[attr-defined]
     assert len(steps) == 3 and engine._lock.acquire(blocking=False)
     engine._lock.release()
+
+
+def test_live_drawing_shows_and_keeps_nothing(handlers: Handlers, photo: Path) -> None:
+    session, ref = opened(handlers, photo)
+    first = [*stream(handlers, session, ref=ref, mask=MASK, live="first")]
+    assert [step["kind"] for step in first] == ["frame"] * 5 + ["sketch"] and all(step["live"] for step in first)
+    whole = [*stream(handlers, session, ref=ref, mask=MASK, live="whole")]
+    assert len(whole) >= len(SIDES) and whole[-1]["kind"] == "sketch"
+    assert not session.entries
+    *_, last = stream(handlers, session, ref=ref, mask=MASK)
+    assert last["entry"]["pictures"] == whole[-1]["pictures"], "the same seed becomes what was seen"
 
 
 def test_who_waits_is_told_and_then_goes(handlers: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,11 +280,11 @@ def test_who_waits_is_told_and_then_goes(handlers: Handlers, monkeypatch: pytest
     before = [handlers.work.turns.join(f"other {number}", None) for number in range(AT_ONCE)]
     for ticket in before:
         ticket.ready(0)
-    session = Session()
-    run = handlers.run(VISITOR, None, None, session, *values(mode="generate"))
-    assert "One run comes before yours" in next(run)[1]
+    session = begun(handlers)
+    run = stream(handlers, session, form=values(mode="generate"))
+    assert "One run comes before yours" in next(run)["text"]
     before[0].leave()
-    assert "Done" in finish(run)[-1][1] and session.current().number == 1
+    assert "Done" in [*run][-1]["text"] and session.current().number == 1
     other = handlers.work.turns.join("one", None)
     other.ready(0)
     assert other.wait(0) == 0, "its place is free again"
@@ -240,62 +295,46 @@ def test_what_would_take_too_much_memory_is_refused_before_it_begins(
 ) -> None:
     monkeypatch.setattr("app.work.MOST", 2**18)
     monkeypatch.setattr(Engine, "run", lambda *given: pytest.fail("it ran"))
-    run = handlers.run(VISITOR, str(photo), MASK, Session(), *values(candidates=8))
-    assert "change less at once" in next(run)[1]
+    _, steps = edited(handlers, photo, candidates=8)
+    assert "change less at once" in steps[0]["text"]
 
 
-def test_too_many_runs_of_one_visitor_are_refused_in_the_status(handlers: Handlers) -> None:
+def test_too_many_runs_of_one_visitor_are_refused(handlers: Handlers) -> None:
     for _ in range(EACH + WAITING):
         handlers.work.join(VISITOR)
-    run = handlers.run(VISITOR, None, None, Session(), *values(mode="generate"))
-    assert "of your runs are going or waiting already" in next(run)[1]
-
-
-def test_what_is_said_is_no_html(handlers: Handlers) -> None:
-    with pytest.raises(gr.Error) as error:
-        list(handlers.run(VISITOR, None, None, Session(), *values(mode="generate", seed="<img src=x>")))
-    assert "<img" not in str(error.value) and "&lt;img src=x&gt;" in str(error.value)
+    (said,) = stream(handlers, begun(handlers), form=values(mode="generate"))
+    assert "of your runs are going or waiting already" in said["text"]
 
 
 def test_a_full_disk_is_said(handlers: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = Session()
-    finish(handlers.run(VISITOR, None, None, session, *values(mode="generate")))
+    session = begun(handlers)
+    list(stream(handlers, session, form=values(mode="generate")))
 
     def full(*given: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("app.pictures.save_result", full)
-    with pytest.raises(gr.Error, match="The server's disk is full"):
-        handlers.write(session)
+    monkeypatch.setattr("app.saving.saving.save_result", full)
+    assert "The server's disk is full" in handlers.ask({"do": "save", "key": session.key, "ref": "e1.0"})["error"]
 
 
 def test_sketch_is_finished_with_its_own_seed(handlers: Handlers) -> None:
-    whole_run, session = Session(), Session()
-    list(handlers.run(VISITOR, None, None, whole_run, *values(mode="generate")))
-    list(handlers.run(VISITOR, None, None, session, *values(mode="generate", sketch=True)))
+    whole, session = begun(handlers), begun(handlers)
+    list(stream(handlers, whole, form=values(mode="generate")))
+    list(stream(handlers, session, form=values(mode="generate", sketch=True)))
     assert session.current().sketch and len(session.current().made.frames) == 6
-    list(handlers.branch(VISITOR, 6, session, *values(mode="generate", sketch=True)))
+    list(stream(handlers, session, do="continue", ref="e1.0", scale=6, form=values(mode="generate", sketch=True)))
     entry = session.current()
-    assert not entry.sketch and len(entry.made.frames) == len(SIDES)
-    assert np.array_equal(np.asarray(entry.result.image(0)), np.asarray(whole_run.current().result.image(0)))
+    assert not entry.sketch and len(entry.made.frames) >= len(SIDES) - 6
+    assert np.array_equal(np.asarray(entry.result.image(0)), np.asarray(whole.current().result.image(0)))
 
 
 def test_recipe_of_a_result_restores_the_controls(handlers: Handlers, photo: Path) -> None:
-    session = Session()
-    list(
-        handlers.run(
-            VISITOR,
-            str(photo),
-            MASK,
-            session,
-            *values(mode="edit", label=2, strength="shape", seed="99", random_scales="4"),
-        )
-    )
-    path = handlers.write(session)["value"]
-    answer, *controls = handlers.opened(path)
-    found = dict(zip(RESTORED, controls, strict=True))
+    session, _ = edited(handlers, photo, mode="edit", label="tulip", strength="shape", seed="99", random_scales="4")
+    url = handlers.ask({"do": "save", "key": session.key, "ref": "e1.0"})["url"]
+    answer = handlers.ask({"do": "open", "key": session.key, "path": url.partition("file=")[2]})
+    found = answer["form"]
     assert (found["mode"], found["strength"], found["seed"]) == ("edit", "shape", "99")
-    assert found["label"]["value"] == "tulip" and "restored" in answer["notices"][-1]
+    assert found["label"] == "tulip" and "restored" in answer["notices"][-1]
     assert found["random_scales"] == "4" and found["feather"] == "0"
 
 
@@ -308,8 +347,8 @@ def saved(path: Path, **document: object) -> str:
 
 
 def controls(handlers: Handlers, path: str) -> tuple[dict, dict]:
-    answer, *found = handlers.opened(path)
-    return answer, {n: v for n, v in zip(RESTORED, found, strict=True) if v != gr.skip()}
+    answer = handlers.ask({"do": "open", "key": begun(handlers).key, "path": path})
+    return answer, answer["form"]
 
 
 def test_a_recipe_is_restored_for_its_own_model_only(handlers: Handlers, tmp_path: Path) -> None:
@@ -319,9 +358,9 @@ def test_a_recipe_is_restored_for_its_own_model_only(handlers: Handlers, tmp_pat
     assert found["mode"] == "edit" and "label" not in found and "model" not in found
     assert "model is not here" in answer["notices"][-1]
     _, found = controls(handlers, saved(tmp_path / "b.png", settings=settings))
-    assert found["label"]["value"] == "tulip" and found["model"] == handlers.engines.default
+    assert found["label"] == "tulip" and found["model"] == handlers.engines.default
     _, found = controls(handlers, saved(tmp_path / "c.png", settings=settings | {"label": "ash"}))
-    assert found["label"]["value"] == "" and found["strength"] == "texture", "an unknown class keeps the rest"
+    assert found["label"] == "" and found["strength"] == "texture", "an unknown class keeps the rest"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"settings": 3}', '{"version": 3, "settings": "x"}'])
@@ -368,8 +407,14 @@ def test_a_failed_download_is_one_sentence(handlers: Handlers, monkeypatch: pyte
         raise ValueError("the model hub cannot be reached")
 
     monkeypatch.setattr("app.engines.download", offline)
-    with pytest.raises(gr.Error, match="The model hub cannot be reached"):
-        list(handlers.fetch("var-d16"))
+    *_, said = stream(handlers, begun(handlers), do="fetch", model="var-d16")
+    assert said["kind"] == "failed" and said["text"] == "The model hub cannot be reached."
+    (said,) = stream(handlers, begun(handlers), do="fetch", model="../x")
+    assert "no such model" in said["text"]
+
+
+def form(**changes: object):
+    return read_form(values(**changes))
 
 
 def test_sketch_and_strength_become_scales() -> None:
@@ -389,26 +434,32 @@ def test_a_setting_is_automatic_only_where_nothing_is_said(engine: Engine) -> No
 
 
 def test_examples_have_pictures_and_masks() -> None:
+    assert len(examples()) >= 6
     for example in examples():
+        told = example.told()
+        assert told["title"] and told["before"].startswith("data:image/jpeg")
         with Image.open(example.picture) as picture:
             assert min(picture.size) >= 16
             if example.mask is not None:
                 with Image.open(example.mask) as mask:
                     assert mask.size == picture.size
-    assert examples_html([]) == ""
 
 
 def test_a_model_that_cannot_be_read_says_so(handlers: Handlers, tmp_path: Path) -> None:
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"nothing")
-    assert "no model" in handlers.choose_model(str(broken), "")[4]
-    assert "damaged" in Handlers(Work(Engines(str(broken)))).choose_model(str(broken), "")[4]
-    classes, *_, status, _ = handlers.choose_model(handlers.engines.default, "rose")
-    assert [name for name, _ in classes["choices"]] == ["No class", "daisy", "rose", "tulip"] and "Ready" in status
-    assert classes["value"] == "rose" and handlers.choose_model(handlers.engines.default, "ash")[0]["value"] == ""
-    assert "not on this machine yet" in handlers.choose_model("var-d36", "")[4]
+
+    def model(of: Handlers, name: str) -> dict:
+        return of.ask({"do": "model", "key": begun(of).key, "name": name})
+
+    assert "no model" in model(handlers, str(broken))["error"]
+    assert "damaged" in model(Handlers(Work(Engines(str(broken)))), str(broken))["error"]
+    answer = model(handlers, handlers.engines.default)
+    assert [name for name, _ in answer["classes"]] == ["daisy", "rose", "tulip"] and answer["sides"] == [*SIDES]
+    assert answer["automatic"]["guidance"].startswith("automatic: 2")
+    assert "not on this machine yet" in model(handlers, "var-d36")["missing"]
 
 
 def test_a_picture_that_is_gone_says_so(handlers: Handlers, photo: Path) -> None:
     photo.unlink()
-    assert "open it again" in handlers.opened(str(photo))[0]["error"]
+    assert "open it again" in handlers.ask({"do": "open", "key": begun(handlers).key, "path": str(photo)})["error"]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import gradio as gr
 import pytest
 from conftest import rectangle
 from test_canvas import layer
-from test_handlers import MASK, VISITOR, finish, handlers, photo, values  # noqa: F401
+from test_handlers import MASK, VISITOR, begun, edited, handlers, photo, stream, values  # noqa: F401
 
 from app.handlers import Handlers
 from app.session import HISTORY, Session
@@ -17,32 +16,23 @@ from var_core import Engine
 OTHER = layer(rectangle((200, 150), (10, 10, 40, 40)))
 
 
-class Click(gr.EventData):
-    """A click in the history."""
-
-    def __init__(self, **data: int) -> None:
-        super().__init__(None, data)
-
-
-def worked(handlers: Handlers, photo: Path) -> Session:  # noqa: F811
-    session = handlers.resume(None)[0]
-    handlers.began(str(photo), session)
-    finish(handlers.run(VISITOR, str(photo), MASK, session, *values(candidates=2)))
-    return session
+def rest(handlers: Handlers, session: Session, **given: object) -> None:  # noqa: F811
+    assert "error" not in handlers.ask({"do": "rest", "key": session.key, "form": values(), **given})
 
 
 def test_a_session_is_found_by_its_key_alone(handlers: Handlers, photo: Path) -> None:  # noqa: F811
-    session = worked(handlers, photo)
-    handlers.keep(str(photo), OTHER, "edit", session)
-    again, answer, source, mode, stage, history = handlers.resume(session.key)
-    assert again is session and (source, mode) == (str(photo), "edit")
-    assert answer == {"key": session.key, "mask": OTHER}
-    assert 'data-state="done" data-result="1"' in stage
-    assert history.index('data-original="1"') < history.index('data-entry="1"')
+    session, _ = edited(handlers, photo, candidates=2)
+    rest(handlers, session, ref="e1.1", mask=OTHER, form=values(mode="edit", label="tulip"))
+    answer = handlers.ask({"do": "hello", "key": session.key})
+    assert answer["key"] == session.key and answer["form"]["mode"] == "edit" and answer["form"]["label"] == "tulip"
+    held = answer["canvas"]
+    assert (held["ref"], held["mask"], held["size"]) == ("e1.1", OTHER, [200, 150])
+    assert held["entry"]["number"] == 1 and held["entry"]["base"] == "o1"
+    assert [(item["kind"], item["number"]) for item in answer["history"]] == [("original", 1), ("entry", 1)]
     for key in ("", None, "guessed", session.key[:-1]):
-        stranger, answer, source, _, stage, history = handlers.resume(key)
-        assert stranger.key != session.key and len(stranger.key) >= 32 and not stranger.entries
-        assert source is None and answer["mask"] is None and stage == gr.skip() and "data-" not in history
+        stranger = handlers.ask({"do": "hello", "key": key})
+        assert stranger["key"] != session.key and len(stranger["key"]) >= 32
+        assert not stranger["history"] and "canvas" not in stranger and not stranger["form"]
 
 
 def test_a_session_is_forgotten_after_its_hour(
@@ -50,55 +40,66 @@ def test_a_session_is_forgotten_after_its_hour(
     photo: Path,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    session = worked(handlers, photo)
-    assert handlers.resume(session.key)[0] is session
+    session, _ = edited(handlers, photo)
+    assert handlers.session(session.key) is session
     monkeypatch.setattr("app.session.HOURS", -1)
-    assert handlers.resume(session.key)[0] is not session
+    assert handlers.ask({"do": "hello", "key": session.key})["key"] != session.key
 
 
 def test_what_is_no_longer_on_disk_is_not_offered(handlers: Handlers, photo: Path) -> None:  # noqa: F811
-    session = worked(handlers, photo)
+    session, _ = edited(handlers, photo)
+    rest(handlers, session, ref="o1", mask=MASK)
     photo.unlink()
-    assert handlers.resume(session.key)[2] is None
-    with pytest.raises(gr.Error, match="no longer on the server"):
-        handlers.reopen(session, Click(original=1))
+    answer = handlers.ask({"do": "hello", "key": session.key})
+    assert "canvas" not in answer and answer["gone"]
+    assert [item["kind"] for item in answer["history"]] == ["entry"]
+    gone = handlers.ask({"do": "entry", "key": session.key, "kind": "original", "number": 1})
+    assert "no longer on the server" in gone["error"]
 
 
 def test_an_original_comes_back_with_the_paint_last_seen_on_it(handlers: Handlers, photo: Path) -> None:  # noqa: F811
-    session = worked(handlers, photo)
-    handlers.keep(str(photo), OTHER, "inpaint", session)
-    assert session.mask is not None and session.mask.value == OTHER
-    handlers.keep("/the/result.png", None, "inpaint", session)
-    assert handlers.reopen(session, Click(original=1)) == (str(photo), {"mask": OTHER})
-    assert (session.source, session.mask) == ("/the/result.png", None)
-    handlers.keep(None, None, "generate", session)  # no picture is sent there; the painter holds it still
-    assert (session.source, session.mode) == ("/the/result.png", "generate")
+    session, _ = edited(handlers, photo)
+    rest(handlers, session, ref="o1", mask=OTHER)
+    rest(handlers, session, ref="e1.0", mask=None)
+    back = handlers.ask({"do": "entry", "key": session.key, "kind": "original", "number": 1})
+    assert (back["ref"], back["mask"], back["size"]) == ("o1", OTHER, [200, 150])
+    assert (session.source, session.mask) == ("e1.0", None)
 
 
-def test_originals_are_bounded_and_those_without_a_result_make_room() -> None:
+def test_a_result_is_reopened_with_its_mask_and_settings(handlers: Handlers, photo: Path) -> None:  # noqa: F811
+    session, _ = edited(handlers, photo, mode="edit", label="rose", candidates=2)
+    handlers.ask({"do": "pick", "key": session.key, "ref": "e1.1"})
+    back = handlers.ask({"do": "entry", "key": session.key, "kind": "entry", "number": 1})
+    assert back["ref"] == "e1.1" and back["entry"]["mask"] == MASK
+    assert (back["entry"]["form"]["label"], back["entry"]["form"]["mode"]) == ("rose", "edit")
+    assert back["entry"]["title"] == "1 · rose" and len(back["entry"]["pictures"]) == 2
+
+
+def test_originals_are_bounded() -> None:
     session = Session()
-    for number in range(3):
-        session.begin(f"/{number}.png", "")
-    assert [(one.number, one.path) for one in session.originals] == [(3, "/2.png")]
-    session.begin("/2.png", "")
-    for number in range(20):
-        session.count += 1
+    assert session.begin("/2.png", "").number == 1
+    assert session.begin("/2.png", "").number == 1, "the same file is the same picture"
+    for number in range(HISTORY + 4):
         session.begin(f"/more-{number}.png", "")
-    assert len(session.originals) == HISTORY and session.originals[-1].path == "/more-19.png"
+    assert len(session.originals) == HISTORY and session.originals[-1].path == f"/more-{HISTORY + 3}.png"
 
 
-def test_stop_and_failure_leave_the_last_result(
+def test_form_values_of_any_size_and_kind_are_not_kept(handlers: Handlers) -> None:  # noqa: F811
+    session = begun(handlers)
+    rest(handlers, session, ref=None, form={"mode": "vary", "seed": "x" * 999, "label": ["a"], "__class__": 1})
+    assert session.form == {"mode": "vary"}
+
+
+def test_a_failure_in_the_middle_leaves_the_last_result(
     handlers: Handlers,  # noqa: F811
     photo: Path,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    session = worked(handlers, photo)
-    run = handlers.run(VISITOR, str(photo), MASK, session, *values(candidates=2))
-    assert 'data-state="running"' in next(run)[0]
-    run.close()
-    stage, status = handlers.stopped(session)
-    assert 'data-state="done" data-result="1"' in stage and "Everything is as it was" in status
-    assert 'data-state="empty"' in handlers.stopped(Session())[0]
+    session, _ = edited(handlers, photo)
+    run = stream(handlers, session, ref="o1", mask=MASK)
+    assert next(run)["kind"] == "frame"
+    run.close()  # type: ignore[attr-defined]
+    assert session.current().number == 1
     whole = Engine.run
 
     def breaks(self: Engine, *given):
@@ -107,9 +108,6 @@ def test_stop_and_failure_leave_the_last_result(
         raise RuntimeError("in the middle")
 
     monkeypatch.setattr(Engine, "run", breaks)
-    steps = []
-    with pytest.raises(gr.Error) as caught:
-        for step in handlers.run(VISITOR, str(photo), MASK, session, *values()):
-            steps.append(step)
-    assert 'data-state="done" data-result="1"' in steps[-1][0] and "Something went wrong" in steps[-1][1]
-    assert not caught.value.visible, "the status has said it"
+    steps = [*stream(handlers, session, ref="o1", mask=MASK)]
+    assert steps[-1]["kind"] == "failed" and "Something went wrong" in steps[-1]["text"]
+    assert session.current().number == 1

@@ -83,12 +83,12 @@ def test_many_visitors_share_one_budget() -> None:
 
 def test_a_session_is_bounded_by_count() -> None:
     session, shelf = Session(), Shelf()
-    for number in range(1, 15):
+    for number in range(1, HISTORY + 7):
         session.add(entry(shelf, number))
-    assert [kept.number for kept in session.there()] == list(range(15 - HISTORY, 15))
+    assert [kept.number for kept in session.there()] == list(range(7, HISTORY + 7))
     with pytest.raises(ValueError, match="no longer kept"):
-        session.pick(3)
-    assert session.pick(9).number == 9
+        session.entry(3)
+    assert session.entry(9).number == 9
 
 
 def test_sessions_are_found_by_their_name_only_and_bounded() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,28 +51,40 @@ def fresh(
         yield address
 
 
+def choose(visitor: Visitor, words: str) -> None:
+    page = visitor.page
+    if page.locator("#sheet").is_hidden():
+        page.click("#settings")
+    name = page.locator("#model option", has_text=words).first.get_attribute("value")
+    page.select_option("#model", name)
+
+
 def test_a_model_is_fetched_chosen_and_used(browser: Browser, fresh: str) -> None:
     visitor = Visitor(browser, fresh)
     page = visitor.page
-    page.locator("#model input").click()
-    page.locator("ul[role=listbox] li", has_text="var-d16").click()
+    choose(visitor, "var-d16")
     expect(visitor.status).to_contain_text("not on this machine yet")
     expect(page.locator("#fetch")).to_have_text("Fetch model (1.7 GB)")
     assert not Hub.served
+    visitor.mode("Create")
+    page.click("#run")
+    expect(visitor.status).to_contain_text("Fetch the model first, in Settings")
     page.click("#fetch")
     expect(visitor.status).to_contain_text("Ready")
     assert sorted(name for name, _ in Hub.served) == sorted(Hub.files)
     expect(page.locator("#fetch")).to_be_hidden()
-    expect(page.locator("#model input")).to_have_value(re.compile(r"var-d16 · 256 px · MIT · on disk"))
-    visitor.mode("Generate")
-    page.locator("#label input").click()
-    expect(page.locator("ul[role=listbox] li")).not_to_have_count(4)  # not the classes of the first model any more
+    assert "on disk" in page.locator("#model option:checked").inner_text()
+    page.keyboard.press("Escape")
+    visitor.mode("Create")
+    page.click("#label")
+    expect(page.locator("#classes [role=option]")).not_to_have_count(4)  # not the classes of the first model any more
     page.keyboard.press("Escape")
     visitor.run()
     assert (read_private(visitor.result().filename) or b"").count(b'"var-d16"') == 1
-    page.locator("#model input").click()
-    page.locator("ul[role=listbox] li", has_text="your file").click()
+    choose(visitor, "your file")
     expect(visitor.status).to_contain_text("Ready")
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.querySelector('.ed').dataset.model === 'there'")
     visitor.run()
     assert visitor.result().size == (48, 48)
     visitor.close()
@@ -82,8 +93,7 @@ def test_a_model_is_fetched_chosen_and_used(browser: Browser, fresh: str) -> Non
 def test_a_model_that_does_not_arrive_whole_says_so(browser: Browser, fresh: str) -> None:
     Hub.lie = True
     visitor = Visitor(browser, fresh)
-    visitor.page.locator("#model input").click()
-    visitor.page.locator("ul[role=listbox] li", has_text="var-d16").click()
+    choose(visitor, "var-d16")
     visitor.page.click("#fetch")
     expect(visitor.status).to_contain_text("arrived damaged")
     expect(visitor.page.locator("#fetch")).to_be_enabled()
@@ -96,8 +106,11 @@ def test_an_example_runs_by_one_click(browser: Browser, fresh: str) -> None:
     visitor.mode("Vary")
     visitor.page.click("[data-example='1']")
     visitor.done()
-    expect(visitor.page.locator("#mode input[value=inpaint]")).to_be_checked()
-    result, mask = visitor.result(), visitor.mask()
+    expect(visitor.page.locator("#mode [data-mode=inpaint][aria-checked=true]")).to_have_count(1)
+    result = visitor.result()
+    visitor.page.click("[data-act=undo]")
+    visitor.painted()
+    mask = visitor.mask()
     assert np.array_equal(mask, np.asarray(rectangle((96, 80), (30, 20, 60, 50))) > 0)
     same = (np.asarray(result.convert("RGB")) == np.asarray(scenery(96, 80, seed=1))).all(axis=-1)
     assert not same[mask].all() and same[:10].all()

@@ -22,16 +22,19 @@ from app.session import Entry, Made
         ("vary", (-50.0, -30.0), None),
     ],
 )
-def test_the_likeliest_candidate_is_marked(task: str, likelihood: tuple[float, ...], expected: int | None) -> None:
-    made = Made(SimpleNamespace(likelihood=likelihood), pictures=["a", "b", "c"], thumbs=["x"], before="before")  # type: ignore[arg-type]
+def test_the_likeliest_version_is_marked(task: str, likelihood: tuple[float, ...], expected: int | None) -> None:
+    made = Made(SimpleNamespace(likelihood=likelihood), pictures=["a", "b", "c"], thumbs=["x"])  # type: ignore[arg-type]
     entry = Entry(7, task, "tiny", (1, 2), Shelf().keep(made), sketch=True, chosen=1)
-    stage = entry.stage()
-    assert stage.likeliest == expected
-    assert (stage.pictures, stage.thumbs, stage.before, stage.chosen, stage.result) == (
-        ["a", "b", "c"],
-        ["x"],
-        "before",
-        1,
-        7,
-    )
-    assert stage.sides == (1, 2) and stage.sketch
+    assert entry.likeliest == expected
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "title"),
+    [
+        ("inpaint", "", "3 · removed"), ("edit", "flower-rose", "3 · flower rose"), ("outpaint", "x", "3 · expanded"),
+        ("vary", "", "3 · varied"), ("generate", "", "3 · created"), ("branch", "", "3 · replaced"),
+    ],
+)  # fmt: skip
+def test_a_title_says_what_was_done(task: str, label: str, title: str) -> None:
+    kept = Shelf().keep(Made(SimpleNamespace(likelihood=())))  # type: ignore[arg-type]
+    assert Entry(3, task, "tiny", (1, 2), kept, form={"label": label}).title == title

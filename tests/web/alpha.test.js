@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { alphaOf, colourIn, fillHoles, holesOf, maskOf, spread, whiteIn } from '../../app/web/painter/alpha.js';
+import { alphaOf, colourIn, fillHoles, holesOf, maskOf, spread, whiteIn } from '../../app/web/pure/alpha.js';
 
 const draw = (rows) => Uint8Array.from(rows.join(''), (c) => (c === '#' ? 255 : 0));
 const rows = (alpha, width) =>

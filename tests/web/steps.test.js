@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Steps } from '../../app/web/painter/steps.js';
+import { Steps } from '../../app/web/pure/steps.js';
 
 const photo = { name: 'photo' };
 const other = { name: 'other' };

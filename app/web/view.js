@@ -1,0 +1,102 @@
+// The window onto the picture: zoom, pan, and what is drawn at which place.
+
+import { fitting, insight, zoomed } from './pure/geometry.js';
+
+export class View {
+  #sheet;
+  #at = { scale: 1, offset: [0, 0] };
+  #fitted = true;
+  #size = null;
+  #sides = [0, 0, 0, 0];
+  #moved;
+
+  /** `moved()` is called whenever the place has changed. */
+  constructor(element, sheet, moved) {
+    this.element = element;
+    this.#sheet = sheet;
+    this.#moved = moved;
+    new ResizeObserver(() => (this.#fitted ? this.fit() : this.#place(this.#at, false))).observe(element);
+  }
+
+  get at() {
+    return this.#at;
+  }
+
+  get scale() {
+    return this.#at.scale;
+  }
+
+  get fitted() {
+    return this.#fitted;
+  }
+
+  /** A picture of this size, with so many pixels around it, is what there is to see. */
+  hold(size, sides, refit = true) {
+    const same = this.#size && size && this.#size[0] === size[0] && this.#size[1] === size[1];
+    this.#size = size;
+    this.#sides = sides;
+    if (!size) return;
+    if ((refit && !same) || this.#fitted) this.fit();
+    else this.#place(this.#at, false);
+  }
+
+  fit() {
+    if (!this.#size) return;
+    this.#place(fitting(this.#box(), this.#size, this.#sides), true);
+  }
+
+  /** One pixel of the picture is one of the screen's. */
+  real() {
+    const { width, height } = this.#box();
+    const goal = 1 / (window.devicePixelRatio || 1);
+    this.zoom(goal / this.scale, width / 2, height / 2);
+  }
+
+  zoom(factor, x, y) {
+    const { width, height } = this.#box();
+    this.#place(zoomed(this.#at, factor, x ?? width / 2, y ?? height / 2), false);
+  }
+
+  pan(dx, dy) {
+    const [x, y] = this.#at.offset;
+    this.#place({ scale: this.scale, offset: [x + dx, y + dy] }, false);
+  }
+
+  /** Where an event is, in the view. */
+  local(event) {
+    const box = this.element.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  }
+
+  /** Where an event is, in the picture's pixels. */
+  onPicture(event) {
+    const [x, y] = this.local(event);
+    return [(x - this.#at.offset[0]) / this.scale, (y - this.#at.offset[1]) / this.scale];
+  }
+
+  /** A box in shares of the picture, in the view's own pixels. */
+  seen(box) {
+    const [width, height] = this.#size;
+    const { scale, offset } = this.#at;
+    return box.map((share, i) => share * (i % 2 ? height : width) * scale + offset[i % 2]);
+  }
+
+  #box() {
+    const box = this.element.getBoundingClientRect();
+    return { width: box.width, height: box.height };
+  }
+
+  #place(at, fitted) {
+    if (!this.#size) return;
+    this.#fitted = fitted;
+    this.#at = fitted ? at : insight(at, this.#size, this.#box());
+    const [x, y] = this.#at.offset;
+    Object.assign(this.#sheet.style, {
+      width: `${this.#size[0] * this.scale}px`,
+      height: `${this.#size[1] * this.scale}px`,
+      transform: `translate(${x}px, ${y}px)`,
+    });
+    this.#sheet.classList.toggle('coarse', this.scale > 3);
+    this.#moved();
+  }
+}

@@ -1,0 +1,151 @@
+"""Faults that people met on an earlier page, each with the behaviour that stands in their place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from conftest import rectangle, scenery
+from PIL import Image
+from playwright.sync_api import Browser, expect
+from visitor import Visitor, png
+
+from app.runs import gathered
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def visitor(browser: Browser, url: str) -> Iterator[Visitor]:
+    one = Visitor(browser, url)
+    yield one
+    one.close()
+
+
+def test_what_is_enlarged_much_is_said_before_the_run(visitor: Visitor) -> None:
+    hint = visitor.page.locator(".hint")
+    visitor.opened(scenery(900, 600))
+    visitor.rectangle(10, 10, 20, 20)
+    expect(hint).to_be_empty()
+    visitor.rectangle(100, 100, 400, 300)
+    expect(hint).to_contain_text(re.compile(r"Drawn \d+\.\d times enlarged"))
+    visitor.mode("Vary")
+    expect(hint).to_have_text("The square becomes a picture of 48 × 48 px")
+    square, photo = (visitor.page.locator(part).bounding_box() for part in (".square", ".photo"))
+    assert square is not None and photo is not None
+    assert square["width"] / photo["width"] == pytest.approx(600 / 900, abs=0.01)
+
+
+def test_a_created_picture_can_be_painted_on(visitor: Visitor) -> None:
+    visitor.mode("Create")
+    visitor.run()
+    visitor.mode("Remove")
+    visitor.holds(48, 48)
+    visitor.stroke((0.3, 0.3), (0.6, 0.6))
+    visitor.run()
+    assert visitor.result().size == (48, 48)
+    expect(visitor.page.locator("[data-entry]")).to_have_count(2)
+
+
+def test_versions_are_cropped_to_the_mask_and_the_queue_stays_silent(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.opened(scenery(900, 600))
+    visitor.rectangle(100, 100, 120, 60)
+    visitor.setting("feather", "0")
+    visitor.versions(2)
+    visitor.begin()
+    assert page.locator("text=/queue: /").count() == 0
+    visitor.done()
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('.versions img')].map((i) => [i.naturalWidth, i.naturalHeight])"
+    )
+    assert sizes == [[120, 60]] * 2
+    sources = page.evaluate("[...document.querySelectorAll('.versions img')].map((i) => i.src)")
+    assert sources[0] != sources[1]
+
+
+def test_a_shortcut_frames_no_room(visitor: Visitor) -> None:
+    visitor.opened(scenery(300, 200))
+    visitor.stroke((0.3, 0.5), (0.6, 0.5))
+    visitor.page.keyboard.press("]")
+    visitor.page.keyboard.press("b")
+    outlined = visitor.page.evaluate(
+        """[...document.querySelectorAll('.ed, .ed .view, .ed .sheet, .ed .rail')]
+          .filter((e) => getComputedStyle(e).outlineStyle !== 'none').length"""
+    )
+    assert outlined == 0
+
+
+def test_a_saved_picture_brings_its_mask(visitor: Visitor) -> None:
+    visitor.opened(scenery(300, 200))
+    visitor.rectangle(60, 60, 120, 90)
+    visitor.setting("feather", "0")
+    visitor.run()
+    with open(visitor.result().filename, "rb") as file:  # type: ignore[attr-defined]
+        data = file.read()
+    visitor.page.evaluate("sessionStorage.clear()")
+    visitor.page.reload()
+    visitor.ready()
+    visitor.upload(data, "saved.png")
+    visitor.painted()
+    assert np.array_equal(visitor.mask(), np.asarray(rectangle((300, 200), (60, 60, 180, 150))) > 0)
+    visitor.run()
+
+
+def test_a_mask_of_another_shape_is_said(visitor: Visitor) -> None:
+    visitor.opened(scenery(300, 200))
+    mask = rectangle((100, 100), (0, 0, 50, 100))
+    given = {"name": "mask.png", "mimeType": "image/png", "buffer": png(mask)}
+    visitor.page.set_input_files("[data-file=mask]", given)
+    visitor.painted()
+    expect(visitor.status).to_contain_text("another shape")
+
+
+def test_reduced_motion_is_obeyed(visitor: Visitor) -> None:
+    page = visitor.page
+    page.emulate_media(reduced_motion="reduce")
+    moving = page.evaluate(
+        """[...document.querySelectorAll('.ed *')].filter((e) => { const s = getComputedStyle(e);
+          return s.animationName !== 'none' || s.scrollBehavior === 'smooth' || parseFloat(s.transitionDuration) > 0; })
+          .map((e) => e.outerHTML.slice(0, 60))"""
+    )
+    assert moving == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_borders_and_selected_tabs_are_three_to_one(browser: Browser, url: str, dark: bool) -> None:
+    visitor = Visitor(browser, url, dark=dark)
+    pairs = [("--line", "--panel"), ("--line", "--raised"), ("--accent", "--panel"), ("--accent", "--raised")]
+    read = "(name) => getComputedStyle(document.documentElement.classList.contains('dark') ? document.documentElement"
+    read += " : document.body.classList.contains('dark') ? document.body : document.documentElement)"
+    read += ".getPropertyValue(name).trim()"
+    for one, other in pairs:
+        ratio = contrast(visitor.page.evaluate(read, one), visitor.page.evaluate(read, other))
+        assert ratio >= 3, f"{one} on {other}: {ratio:.2f}"
+    visitor.close()
+
+
+def contrast(one: str, other: str) -> float:
+    def light(colour: str) -> float:
+        text = colour.lstrip("#")
+        text = "".join(2 * c for c in text) if len(text) == 3 else text
+        parts = [int(text[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [v / 12.92 if v <= 0.03928 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((light(one), light(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_a_notice_is_given_once() -> None:
+    found = gathered(["Cropped.", "Drawn as rose, by x.", "Drawn as ash, by x.", "Cropped.", "Drawn as rose, by x."])
+    assert found.count("Cropped.") == 1 and sum("Drawn as" in notice for notice in found) <= 1
+
+
+def test_transparent_and_turned_pictures_keep_their_size(visitor: Visitor) -> None:
+    picture = Image.new("RGBA", (64, 40), (9, 9, 9, 255))
+    visitor.upload(png(picture), "plain.png")
+    visitor.holds(64, 40)
+    expect(visitor.page.locator(".ed[data-painted=yes]")).to_have_count(0)
