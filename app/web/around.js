@@ -41,8 +41,9 @@ export class Around {
     const { picture, bounds } = board;
     if (run.asking.again || !picture) return '';
     const sides = bounds && [0, 1].map((i) => (bounds[i + 2] - bounds[i]) * picture.size[i]);
-    const seen = +form.values.context || 2;
-    return warning({ mode: form.mode, sides, seen, resolution: modelSize[0], size: picture.size });
+    const { context, detail } = form.values;
+    const seen = +context || 2;
+    return warning({ mode: form.mode, sides, seen, resolution: modelSize[0], size: picture.size, detail });
   }
 
   enable() {

@@ -31,7 +31,7 @@ export function asking({ mode, picture, task, painted, grown, label, missing = f
 
 /** What to expect of a run that enlarges the model's picture more than twofold; empty otherwise. `sides`: of the
  * painted part in pixels, `seen`: how much larger the square is that the model sees. */
-export function warning({ mode, sides, seen, resolution, size }) {
+export function warning({ mode, sides, seen, resolution, size, detail = false }) {
   if (!resolution || !size) return '';
   if (mode === 'vary') {
     const side = Math.min(...size);
@@ -39,5 +39,6 @@ export function warning({ mode, sides, seen, resolution, size }) {
   }
   if (!PAINTED.includes(mode) || !sides) return '';
   const factor = (Math.max(...sides) * seen) / resolution;
-  return factor > 2 ? `Drawn ${factor.toFixed(1)} times enlarged: softer than the photo` : '';
+  const then = detail ? 'its detail comes from the photo' : 'softer than the photo';
+  return factor > 2 ? `Drawn ${factor.toFixed(1)} times enlarged: ${then}` : '';
 }
