@@ -24,7 +24,7 @@ DROP = """async ([data, name, more]) => {
   document.querySelector('.view').dispatchEvent(new DragEvent('drop', { dataTransfer: bag, bubbles: true })); }"""
 
 
-PATIENCE = 25_000  # milliseconds that a busy machine is given; a test that passes waits for none of them in vain
+PATIENCE = 60_000  # milliseconds that a busy machine is given; a test that passes waits for none of them in vain
 expect.set_options(timeout=PATIENCE)
 
 
