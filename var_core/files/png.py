@@ -57,7 +57,8 @@ def unpack(packed: bytes, limit: int) -> bytes | None:
 def private_chunks(private: bytes | None) -> PngInfo:
     """What Pillow writes before the pixels: the private bytes, packed, in as many chunks as they need."""
     info = PngInfo()
-    packed = b"" if private is None else zlib.compress(private, 1)
+    stream = zlib.compressobj(1, strategy=zlib.Z_HUFFMAN_ONLY)  # what is in it is packed already, and written as text
+    packed = b"" if private is None else stream.compress(private) + stream.flush()
     for at in range(0, len(packed), _PART):
         info.add(PRIVATE, packed[at : at + _PART])
     return info

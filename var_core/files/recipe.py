@@ -11,6 +11,7 @@ import base64
 import binascii
 import io
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +47,9 @@ def _text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _png(picture: Image.Image, level: int = 6) -> str:
+def _png(picture: Image.Image, **packing: int) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=level)
+    picture.save(buffer, "PNG", **packing)
     return _text(buffer.getvalue())
 
 
@@ -66,7 +67,8 @@ def _under_fade(done: Pass, source: Image.Image) -> dict[str, Any] | None:
     left, top = inner[0] + x, inner[1] + y
     rgba = np.array(source.crop((left, top, inner[0] + right, inner[1] + bottom)).convert("RGBA"))
     rgba *= where
-    return {"at": [left, top], "pixels": _png(Image.fromarray(rgba), 1)}  # a photo's pixels hardly pack: fast
+    packing = {"compress_level": 1, "compress_type": zlib.Z_HUFFMAN_ONLY}  # a photo's pixels do not repeat themselves
+    return {"at": [left, top], "pixels": _png(Image.fromarray(rgba), **packing)}
 
 
 def write(result: Result, index: int) -> str:
