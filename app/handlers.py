@@ -210,11 +210,11 @@ class Handlers:
     def look(self, session: Session, given: Given) -> Answer:
         """The tokens that will be redrawn, for the overlay."""
         mode = given["form"].get("mode") if isinstance(given.get("form"), dict) else None
-        form, edit, plan = self.runs.asked(session, given, mode if mode in WITH_MASK else "inpaint")
+        _, edit, plan = self.runs.asked(session, given, mode if mode in WITH_MASK else "inpaint")
         assert edit.image is not None
         whole = (0, 0, *edit.image.size)
-        changed = self.engines.get(form["model"]).changed(plan)
-        return canvas.cells([(box or whole, grids) for box, grids in changed], edit.image.size)
+        changed = [(box or whole, plan.redrawn(number)) for number, box in enumerate(plan.boxes)]
+        return canvas.cells(changed, edit.image.size)
 
     # pictures out
 

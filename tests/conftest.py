@@ -17,6 +17,7 @@ from var_core.engine import Engine
 from var_core.model.checkpoints import Model, save_model
 from var_core.model.tokenizer import Tokenizer, TokenizerConfig
 from var_core.model.transformer import Transformer, TransformerConfig
+from var_core.request import Result, inside
 
 SIDES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12)
 
@@ -99,3 +100,14 @@ def rectangle(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Im
     mask = Image.new("L", size)
     mask.paste(255, box)
     return mask
+
+
+def whole_alpha(result: Result) -> Image.Image:
+    """The composite mask of the whole picture: all windows' alphas, 0 where the photo's bytes stand."""
+    whole = np.zeros((result.picture.height, result.picture.width), dtype=np.uint8)
+    for done in result.passes:
+        assert done.box is not None and done.alpha is not None
+        (left, top, right, bottom), local = inside(done.box, result.picture.size)
+        view = whole[top:bottom, left:right]
+        np.maximum(view, np.asarray(done.alpha.crop(local)), out=view)
+    return Image.fromarray(whole)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from by_hand import CELLS, RED, STRIDE, TINT, mean_colours, without_opinion
-from conftest import rectangle
+from conftest import rectangle, whole_alpha
 from PIL import Image
 
 from var_core.engine import Engine
@@ -83,7 +83,7 @@ def test_what_is_kept_corrects_what_was_drawn(engine: Engine) -> None:
     assert result.passes[0].tokens[0].tolist() == [[RED]]
     hole = in_hole(result.images[0])[4:-4, 4:-4]
     assert (hole[..., 0] - hole[..., 1:].max(axis=-1) > 60).all(), "the class is drawn"
-    alpha = np.asarray(result.alpha)
+    alpha = np.asarray(whole_alpha(result))
     fade = (alpha > 0) & (alpha < 255)
     off = (pixels(result.images[0]) - pixels(photo((0, 0, 0))))[fade] - (alpha[fade][:, None] / 255) * (TINT, 0, 0)
     assert fade.sum() > 300 and np.abs(off).mean() < 5
@@ -99,7 +99,7 @@ def test_colours_are_matched(engine: Engine) -> None:
     """The decoder's tint ends where the paint does: the fade outside is the photo's, to the byte, and the hole's edge
     is led towards it; in the middle what was drawn stays."""
     made, plain = (draw(engine, feather=6, color_match=match) for match in (True, False))
-    alpha = np.asarray(made.alpha)
+    alpha = np.asarray(whole_alpha(made))
     fade = (alpha > 0) & (alpha < 255)
     photo_there = pixels(photo((0, 0, 0)))[fade]
     assert np.array_equal(pixels(made.images[0])[fade], photo_there)

@@ -106,7 +106,7 @@ def test_classes_by_name_and_number() -> None:
             find_class(wrong, names, "m")
 
 
-def test_a_result_puts_its_pictures_together_and_counts_what_it_holds() -> None:
+def test_a_result_puts_its_pictures_together() -> None:
     patch = Image.new("RGB", (10, 8), "red")
     alpha = Image.new("L", (12, 12), 255)
     edit = Edit(task="inpaint", image=PHOTO, mask=MASK)
@@ -119,8 +119,6 @@ def test_a_result_puts_its_pictures_together_and_counts_what_it_holds() -> None:
     made = made.copy()
     made[6:14, 4:14] = np.asarray(PHOTO)[6:14, 4:14]
     assert np.array_equal(made, np.asarray(PHOTO))
-    assert result.nbytes == 3 * 40 * 30 + 3 * 80 + 40 * 30 + 144  # two candidates share one patch here
-    assert result.alpha is not None and result.alpha.getbbox() == (0, 3, 10, 15)
     with pytest.raises(ValueError, match="has 2 candidates, there is no number 3"):
         result.image(2)
 

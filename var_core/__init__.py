@@ -11,38 +11,6 @@ from .files.animation import ANIMATION, Animation, save_animation
 from .files.images import Upload, open_image, open_mask, save_png
 from .files.recipe import settings_of_file
 from .files.saving import SAVING, Saving
-from .model.registry import MODELS, ModelInfo, find_model
+from .model.registry import MODELS, find_model
 from .request import ANCHORS, CHANCE, EDIT, SETTINGS, Chance, Edit, Frame, Result
 from .settings import TASKS, WITH_MASK, Setting, find_class, readable
-
-__all__ = [
-    "ANCHORS",
-    "ANIMATION",
-    "CHANCE",
-    "EDIT",
-    "MODELS",
-    "SAVING",
-    "SETTINGS",
-    "TASKS",
-    "WITH_MASK",
-    "Animation",
-    "Chance",
-    "Edit",
-    "Engine",
-    "Frame",
-    "ModelInfo",
-    "Plan",
-    "Result",
-    "Saving",
-    "Setting",
-    "Upload",
-    "find_class",
-    "find_model",
-    "open_image",
-    "open_mask",
-    "outpaint_amounts",
-    "readable",
-    "save_animation",
-    "save_png",
-    "settings_of_file",
-]

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -24,16 +23,16 @@ from .files import recipe
 from .files.images import open_image, to_pictures
 from .files.saving import Saving, save_result
 from .model.checkpoints import Model
-from .model.memory import keep_freed_memory
-from .model.precision import Precision, best_dtype, describe, packs, prefers_channels_last
+from .model.memory import Remembered, keep_freed_memory
+from .model.precision import best_dtype, describe, packs, prefers_channels_last
 from .model.registry import DEFAULT, find_model, open_model
-from .request import MAX_DRAWN, Box, Chance, Edit, Frame, Pass, Result, seed_of
+from .request import MAX_DRAWN, Chance, Edit, Frame, Pass, Result, seed_of
 from .sampling.graphs import StepGraphs
-from .sampling.prefixes import Prefixes
 from .sampling.sampler import SampleOptions, ScaleStep, sample
 from .settings import Task, find_class
 
 _EDIT_FLOOR = 0.5  # a class edit: guidance that only grows comes too late for shape and colour
+_PREFIXES = 128 * 2**20  # bytes of known scales remembered; seven of VAR-d16 with guidance take 20 MB in bfloat16
 Stepped = tuple[ScaleStep, Tensor]
 
 
@@ -41,15 +40,15 @@ class Engine:
     """One model, ready to run requests. Each step of a run takes the engine's lock, never held over a yield."""
 
     def __init__(self, model: Model, device: torch.device | str = "cpu") -> None:
-        self.model = model
-        self.device = torch.device(device)
+        self.model, self.device = model, torch.device(device)
         self.tokenizer = model.tokenizer.to(self.device).eval()
         self.transformer = model.transformer.to(self.device).eval()
         self.linear = LinearDecoder(self.tokenizer)
-        self.prefixes = Prefixes()
+        self.prefixes = Remembered(_PREFIXES)  # keys and values of scales that are known entirely
         self.beginnings = Beginnings(model, self.linear)
-        self.graphs = StepGraphs(self.transformer) if self.device.type == "cuda" else None
-        self._settle()
+        self.graphs: dict[int, StepGraphs] | None = {} if self.device.type == "cuda" else None
+        if self.linear.always:  # the memory layout that pays for a large decoder here
+            self.tokenizer.set_channels_last(prefers_channels_last(self.device))
         self._lock = threading.Lock()
 
     @classmethod
@@ -65,20 +64,6 @@ class Engine:
         engine.pack()
         return engine
 
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Hold the large matrices and convolutions in `dtype`; codes, norms and the residual stream stay float32.
-        Not after `pack`."""
-        self.transformer.to(dtype)
-        self.tokenizer.set_compute_dtype(dtype)
-        self.forget_pictures()
-        self.prefixes.forget()
-        self.graphs = StepGraphs(self.transformer) if self.graphs is not None else None
-        self._settle()
-
-    def forget_pictures(self) -> None:
-        """The next request is planned, encoded and guessed about as if no picture had been seen before."""
-        self.beginnings.forget()
-
     def pack(self) -> None:
         """Lay the weights out for this machine's CPU. The last step: the model can be neither saved
         nor converted afterwards."""
@@ -91,14 +76,9 @@ class Engine:
                     for parameter in module.parameters():
                         parameter.data = parameter.data.clone()
 
-    def _settle(self) -> None:
-        """The memory layout that pays for a large decoder here."""
-        if self.linear.always:
-            self.tokenizer.set_channels_last(prefers_channels_last(self.device))
-
     @property
-    def precision(self) -> Precision:
-        """Number format and layout, as they are now."""
+    def precision(self) -> str:
+        """Number format and layout, as they are now, in words."""
         return describe(self.transformer.head.weight, self.tokenizer.kernel)
 
     @property
@@ -117,10 +97,6 @@ class Engine:
     def class_names(self) -> tuple[str, ...]:
         return self.model.class_names
 
-    @property
-    def vocab_size(self) -> int:
-        return self.transformer.config.vocab_size
-
     def label_index(self, label: int | str | None) -> int:
         """Class index of a name or number; None is the null class. ValueError names the nearest classes."""
         null = self.transformer.config.null_label
@@ -129,23 +105,23 @@ class Engine:
     def options(self, edit: Edit, chance: Chance, start: int | None = None) -> SampleOptions:
         """The sampling options, with the model's own defaults for what the request leaves open; a class edit pulls
         harder and from the first scale on, against what surrounds it. start: the first scale drawn."""
-        own = self.model.card.get("sampling", {})
-        guidance = own.get("edit_guidance" if edit.task == "edit" else "guidance", own.get("guidance", 4.0))
+        asked = {name: getattr(chance, name) for name in ("guidance", "top_k", "top_p")}
         count = self.random_scales(edit, chance)
-        return SampleOptions(
-            guidance=guidance if chance.guidance is None else chance.guidance,
-            top_k=own.get("top_k", 900) if chance.top_k is None else chance.top_k,
-            top_p=own.get("top_p", 0.95) if chance.top_p is None else chance.top_p,
+        return replace(
+            self.defaults(edit.task),
             settle=None if count is None else (edit.start_scale if start is None else start) + count,
             smooth=chance.smooth,
-            guidance_floor=_EDIT_FLOOR if edit.task == "edit" else 0.0,
+            **{name: value for name, value in asked.items() if value is not None},
         )
 
     def defaults(self, task: Task = "generate") -> SampleOptions:
         """The model's own options for a task."""
-        own = self.model.card.get("sampling", {})
-        guidance = own.get("edit_guidance" if task == "edit" else "guidance", own.get("guidance", 4.0))
-        return SampleOptions(guidance=guidance, top_k=own.get("top_k", 900), top_p=own.get("top_p", 0.95))
+        own, edits = self.model.card.get("sampling", {}), task == "edit"
+        guidance = own.get("edit_guidance" if edits else "guidance", own.get("guidance", 4.0))
+        return SampleOptions(
+            guidance=guidance, guidance_floor=_EDIT_FLOOR if edits else 0.0,
+            top_k=own.get("top_k", 900), top_p=own.get("top_p", 0.95),
+        )  # fmt: skip
 
     def random_scales(self, edit: Edit, chance: Chance) -> int | None:
         """How many scales are left to chance, from the first drawn one on; None for all. A model may have a number of
@@ -175,10 +151,6 @@ class Engine:
                 self._lock.release()
         return True
 
-    def changed(self, plan: Plan) -> list[tuple[Box | None, list[np.ndarray]]]:
-        """Which tokens will be redrawn: per window, one (side, side) bool array per scale, True = redrawn."""
-        return [(box, plan.redrawn(number)) for number, box in enumerate(plan.boxes)]
-
     # running
 
     def run(self, edit: Edit, chance: Chance | None = None, plan: Plan | None = None) -> Iterator[Frame]:
@@ -195,8 +167,7 @@ class Engine:
     ) -> Iterator[Frame]:
         """Keep the first scales of one candidate and draw the rest anew: only those are computed. What `chance` leaves
         open is as it was in the base; with the base's own seed it becomes what the base became."""
-        self._check_base(base, index)
-        done = len(base.passes[0].tokens)
+        continued, done = self._continued(base, index, start_scale), len(base.passes[0].tokens)
         if not 0 <= start_scale <= min(done, len(self.sides) - 1):
             raise ValueError(f"the start scale must be below {len(self.sides)} and at most {done}, got {start_scale}")
         given, again = chance or Chance(), chance is not None and chance.seed == base.seed
@@ -207,24 +178,24 @@ class Engine:
         options = self.options(edit, chance, start_scale)
         if again and given.random_scales is None:
             options = replace(options, settle=base.settle)
-        continued = [Continued(part.of(index), start_scale) for part in base.passes]
         return self._frames(self.plan(edit), chance, options, continued, base.first + index if again else 0)
 
     def finish(self, base: Result, index: int) -> Iterator[Frame]:
         """Go on with one candidate of a sketch: what the whole run would have made of it."""
-        self._check_base(base, index)
+        continued = self._continued(base, index, base.chance.stop_scale or 0)
         if base.chance.stop_scale is None:
             raise ValueError("this result is finished already: branch from one of its scales instead")
         chance = replace(base.chance, stop_scale=None, candidates=1)
         options = replace(self.options(base.edit, chance), settle=base.settle)
-        continued = [Continued(part.of(index), base.chance.stop_scale) for part in base.passes]
         return self._frames(self.plan(base.edit), chance, options, continued, base.first + index)
 
-    def _check_base(self, base: Result, index: int) -> None:
+    def _continued(self, base: Result, index: int, scale: int) -> list[Continued]:
+        """One candidate's windows, to go on from a scale. ValueError where there is none such."""
         if base.model != self.name:
             raise ValueError(f"this result was made with {base.model}, but {self.name} is loaded: load that model")
         if not 0 <= index < len(base.patches):
             raise ValueError(f"the result has {len(base.patches)} candidates, there is no number {index + 1}")
+        return [Continued(done.of(index), scale) for done in base.passes]
 
     def _frames(
         self, plan: Plan, chance: Chance, options: SampleOptions, continued: Sequence[Continued] = (), first: int = 0
@@ -251,9 +222,12 @@ class Engine:
         self, plan: Plan, chance: Chance, options: SampleOptions, label: int, continued: Sequence[Continued], first: int
     ) -> Iterator[Frame]:
         began = time.perf_counter()
-        chance = self._settled(plan.edit, chance, options)
+        chance = replace(  # every automatic choice filled in
+            chance, seed=secrets.randbelow(2**32) if chance.seed is None else chance.seed, guidance=options.guidance,
+            top_k=options.top_k, top_p=options.top_p, random_scales=self.random_scales(plan.edit, chance),
+        )  # fmt: skip
         painting = Painting.of_plan(plan, chance.candidates)
-        story = Story(plan, chance, options, first, self.name, str(self.precision))
+        story = Story(plan, chance, options, first, self.name, self.precision)
         for number in range(len(plan.boxes)):
             with self._lock:
                 start = self.beginnings.start(plan, number, painting, continued[number] if continued else None)
@@ -288,14 +262,6 @@ class Engine:
         """The next step, while nobody else computes; the lock is never held over a yield."""
         with self._lock:
             return next(steps, None)
-
-    def _settled(self, edit: Edit, chance: Chance, options: SampleOptions) -> Chance:
-        """Every automatic choice filled in."""
-        seed = secrets.randbelow(2**32) if chance.seed is None else chance.seed
-        scales = self.random_scales(edit, chance)
-        return replace(
-            chance, seed=seed, guidance=options.guidance, top_k=options.top_k, top_p=options.top_p, random_scales=scales
-        )
 
     def _steps(self, start: Start, label: int, story: Story, number: int) -> Iterator[Stepped]:
         """Each scale of one window, with its pixels (b, 3, H, W) in [-1, 1]: a preview, at last the picture."""
@@ -373,8 +339,7 @@ class Engine:
         `index` is the candidate, or a PNG that carries its recipe. `window`: only what lies around the change.
         ValueError where another model made it."""
         if isinstance(source, Result):
-            self._check_base(source, index)
-            passes = [part.of(index) for part in source.passes]
+            passes = [part.done for part in self._continued(source, index, 0)]
             match, was = source.edit.color_match, before(source)
             stage = Stage.of(source.picture, source.image(index), passes, match, side, window, was)
         else:
@@ -386,7 +351,9 @@ class Engine:
     def _read(self, path: str | Path) -> recipe.Recipe:
         """A recipe that this model can follow. ValueError for any other."""
         again, scales = recipe.read(path), self.transformer.scales
-        recipe.check(again, self.name, scales.lengths, self.vocab_size, self.tokenizer.config.code_dim)
+        recipe.check(
+            again, self.name, scales.lengths, self.transformer.config.vocab_size, self.tokenizer.config.code_dim
+        )
         return again
 
 

@@ -4,14 +4,12 @@ result. Both requests check themselves once: ValueError with one sentence."""
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from typing import Any, Literal, cast
 
-import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from .settings import PAINTED, WITH_MASK, WITH_PICTURE, Setting, Task, check_settings, setting, settings_of
+from .settings import PAINTED, TASKS, WITH_MASK, WITH_PICTURE, Setting, Task, check_settings, setting, settings_of
 
 Method = Literal["evidence", "requantize", "official"]
 Fill = Literal["telea", "navier-stokes", "mean", "none"]
@@ -21,6 +19,13 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 _NEXT_WINDOW, _NEXT_CANDIDATE = 104_729, 15_485_863  # between seeds
 MAX_PIXELS = 40_000_000  # of a picture, enlarged ones included
 MAX_DRAWN = 100_000_000  # pixels of what is drawn, over all candidates: what a result holds in memory
+
+
+def _amount(side: str) -> int:
+    """The setting of one side that is enlarged."""
+    return setting(
+        0, int, low=0, high=16_384, tasks=("outpaint",), label=side.title(), help=f"pixels to add at the {side}"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,18 +78,13 @@ class Edit:
         True, bool, tasks=PAINTED, label="Detail",
         help="sharpen what is drawn with the photo's own texture and grain, where it is larger than the model's square",
     )  # fmt: skip
-    left: int = setting(0, int, low=0, high=16_384, tasks=("outpaint",), label="Left", help="pixels to add at the left")
-    top: int = setting(0, int, low=0, high=16_384, tasks=("outpaint",), label="Top", help="pixels to add at the top")
-    right: int = setting(
-        0, int, low=0, high=16_384, tasks=("outpaint",), label="Right", help="pixels to add at the right"
-    )
-    bottom: int = setting(
-        0, int, low=0, high=16_384, tasks=("outpaint",), label="Bottom", help="pixels to add at the bottom"
-    )
+    left: int = _amount("left")
+    top: int = _amount("top")
+    right: int = _amount("right")
+    bottom: int = _amount("bottom")
 
     def __post_init__(self) -> None:
-        tasks = ("generate", *WITH_PICTURE)
-        _check(self.task in tasks, f'the task must be one of {", ".join(tasks)}, got "{self.task}"')
+        _check(self.task in TASKS, f'the task must be one of {", ".join(TASKS)}, got "{self.task}"')
         check_settings(self)
         if self.task != "generate":
             _check(self.image is not None, "there is no picture yet: open one first")
@@ -135,13 +135,9 @@ class Chance:
     the first that is drawn, the likeliest tokens are taken. stop_scale: end after that many scales (a sketch)."""
 
     seed: int | None = setting(
-        None,
-        int,
-        low=0,
-        high=2**32 - 1,
-        label="Seed",
+        None, int, low=0, high=2**32 - 1, label="Seed",
         help="the same seed gives the same picture again (default: random)",
-    )
+    )  # fmt: skip
     candidates: int = setting(
         1, int, low=1, high=16, label="Candidates", help="how many versions to choose from, 1 to 16"
     )
@@ -252,28 +248,6 @@ class Result:
     @property
     def images(self) -> list[Image.Image]:
         return [self.image(index) for index in range(len(self.patches))]
-
-    @cached_property
-    def alpha(self) -> Image.Image | None:
-        """The composite mask of the whole picture, 0 where its bytes stand; None: all of it is new."""
-        if self.passes[0].box is None:
-            return None
-        whole = np.zeros((self.picture.height, self.picture.width), dtype=np.uint8)
-        for done in self.passes:
-            assert done.box is not None and done.alpha is not None
-            inner, local = inside(done.box, self.picture.size)
-            view = whole[inner[1] : inner[3], inner[0] : inner[2]]
-            np.maximum(view, np.asarray(done.alpha.crop(local)), out=view)
-        return Image.fromarray(whole)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory held, pictures and masks that others may share included."""
-        pictures = [self.picture, *self.patches, *self.previews, self.edit.image, self.edit.mask]
-        pictures += [done.alpha for done in self.passes] + [self.__dict__.get("alpha")]
-        tensors = [part for done in self.passes for part in (*done.tokens, *(done.codes or ()))]
-        distinct = {id(p): p for p in pictures if p is not None}
-        return sum(p.width * p.height * len(p.getbands()) for p in distinct.values()) + sum(t.nbytes for t in tensors)
 
 
 @dataclass(frozen=True)

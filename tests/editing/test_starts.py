@@ -151,24 +151,25 @@ def test_encodings_are_remembered_by_their_pixels_and_bounded(monkeypatch: pytes
     monkeypatch.setattr(tokenizer, "features", lambda pixels: seen.append(pixels.shape[0]) or encode(pixels))
     one = sum(part.nbytes for part in [encode(torch.zeros(1, 3, 48, 48)), *tokenizer.encode(torch.zeros(1, 3, 48, 48))])
     seen.clear()
-    kept = Encodings(tokenizer, torch.device("cpu"), limit=2 * one)
+    encodings = Encodings(tokenizer)
+    kept = encodings.remembered
+    kept.limit = 2 * one
     pictures = [scenery(48, 48, seed=seed) for seed in range(4)]
-    first = kept([pictures[0]])
-    assert kept([pictures[0].copy()]) is first and seen == [1] and kept.held == one
-    kept([pictures[1]]), kept([pictures[0]])
+    first = encodings([pictures[0]])[0]
+    assert encodings([pictures[0].copy()])[0] is first and seen == [1] and kept.held == one
+    encodings([pictures[1]]), encodings([pictures[0]])
     assert seen == [1, 1] and kept.held == 2 * one
-    kept([pictures[2]])
-    assert kept.held == 2 * one and kept([pictures[0]]) is first and seen == [1, 1, 1], "the oldest unused went"
-    kept([pictures[1]])
+    encodings([pictures[2]])
+    assert kept.held == 2 * one and encodings([pictures[0]])[0] is first and seen == [1, 1, 1], "the oldest unused went"
+    encodings([pictures[1]])
     assert seen == [1] * 4
-    both = kept(pictures[2:])
+    both = encodings(pictures[2:])
     assert kept.held == 2 * one and both[0].shape[0] == 2 and seen[-1] == 2 and both[1][0].shape == (2, 1)
     kept.limit = 1
-    kept([pictures[3]])
+    encodings([pictures[3]])
     assert kept.held == one
-    kept.forget()
-    assert kept.held == 0 and kept([pictures[0]]) is not first
-    found = kept.pixels(pictures[:2])
+    assert encodings([pictures[0]])[0] is not first
+    found = encodings.pixels(pictures[:2])
     expected = torch.from_numpy(np.stack([np.asarray(p) for p in pictures[:2]])).permute(0, 3, 1, 2) / 127.5 - 1
     assert torch.allclose(found, expected, atol=1e-6)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import rectangle, scenery
+from conftest import rectangle, scenery, whole_alpha
 from imageio_ffmpeg import read_frames
 from PIL import Image
 
@@ -153,9 +153,7 @@ def test_scenes_of_any_candidate(engine: Engine, result: Result, photo: Image.Im
         assert len(scenes) == len(engine.sides) + 2 and {scene.size for scene in scenes} == {photo.size}
         assert scenes[0].tobytes() == photo.tobytes() and scenes[-1].tobytes() == result.image(index).tobytes()
         assert near(scenes[-2], scenes[-1]) < 1, "the last scale is the result, but for how it was enlarged"
-        alpha = result.alpha
-        assert alpha is not None
-        still = np.asarray(alpha) == 0
+        still = np.asarray(whole_alpha(result)) == 0
         for scene in scenes:
             assert np.array_equal(np.asarray(scene)[still], np.asarray(photo)[still])
     again = [list(engine.scenes(result, 1))[k].tobytes() for k in (1, 5)]

@@ -95,7 +95,6 @@ def test_maps_are_shrunk_by_the_mean_and_enlarged_smoothly() -> None:
     assert torch.allclose(tokenizer.enlarge(codes, 1, side=2), grid, atol=1e-6)
     assert tokenizer.enlarge(codes, 1, side=4).shape == (2, 3, 4, 4)
     assert tokenizer.empty_canvas(2).shape == (2, 3, 8, 8) and not tokenizer.empty_canvas(2).any()
-    assert tokenizer.empty_canvas(1, side=3).shape == (1, 3, 3, 3)
     tokenizer.refine[0].weight.mul_(3)
     tokenizer.refine[0].bias.fill_(1)
     assert torch.allclose(tokenizer.enlarge(codes, 1), 0.5 * expected + 0.5 * (3 * expected + 1), atol=1e-4), (
@@ -148,7 +147,8 @@ def test_each_scale_describes_what_is_left() -> None:
 @torch.inference_mode()
 def test_number_formats_change_convolutions_only() -> None:
     tokenizer = build_model().tokenizer
-    assert tokenizer.set_compute_dtype(torch.bfloat16) is tokenizer
+    for module in tokenizer.convolutions:
+        module.to(torch.bfloat16)
     kinds = {name: parameter.dtype for name, parameter in tokenizer.named_parameters()}
     for name, kind in kinds.items():
         exact = name.startswith(("codebook", "refine"))
@@ -208,27 +208,15 @@ def test_a_cache_grows_behind_what_it_holds() -> None:
     assert made.keys.shape == (2, 3, 2, 5, 4) and made.keys.dtype == torch.float32
 
 
-def test_conditioning_is_cut_copied_and_filled() -> None:
-    def make(start: float) -> Conditioning:
-        def part(at: float) -> torch.Tensor:
-            return torch.arange(4.0).reshape(4, 1, 1) + at
+def test_conditioning_is_cut() -> None:
+    def make(*shape: int) -> torch.Tensor:
+        return torch.arange(4.0).reshape(4, 1, 1) + torch.arange(8.0).reshape(-1, 1, 1, 1)[: shape[0]]
 
-        return Conditioning(
-            part(start), [tuple(part(start + i) for i in range(6)) for _ in range(2)], (part(7), part(8 + start))
-        )
-
-    def parts(made: Conditioning) -> list[torch.Tensor]:
-        return [made.start, *made.head, *(each for block in made.blocks for each in block)]
-
-    one, other = make(0.0), make(100.0)
-    for found, whole in zip(parts(one.half(2)), parts(one), strict=True):
-        assert torch.equal(found, whole[:2])
-    for found, whole in zip(parts(one.every(2)), parts(one), strict=True):
-        assert torch.equal(found, whole[::2])
-    copied = one.copy()
-    copied.take(other)
-    assert all(torch.equal(a, b) for a, b in zip(parts(copied), parts(other), strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(parts(one), parts(make(0.0)), strict=True)), "a copy of its own memory"
+    one = Conditioning(make(1)[0], torch.stack([make(6), make(6) + 100]), make(2))
+    for found, whole in zip(one.rows(slice(2)), one, strict=True):
+        assert torch.equal(found, whole[..., :2, :, :])
+    for found, whole in zip(one.rows(slice(None, None, 2)), one, strict=True):
+        assert torch.equal(found, whole[..., ::2, :, :])
 
 
 def test_who_may_look_at_whom() -> None:

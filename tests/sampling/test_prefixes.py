@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from by_hand import NOTHING, mean_colours, without_opinion
 
+from var_core.model.memory import Remembered
 from var_core.model.transformer import KVCache, TransformerConfig
-from var_core.sampling import guess as guesses
 from var_core.sampling.guess import ClassGuess
-from var_core.sampling.prefixes import Prefixes, fill
 
 CONFIG = TransformerConfig(sides=(1, 2, 3), depth=2, width=4, heads=2, mlp_width=4, classes=2, code_dim=3, vocab_size=4)
 
@@ -20,60 +19,58 @@ def cache(b: int = 2, length: int = 5) -> KVCache:
     return made
 
 
-def test_a_remembered_answer_is_for_the_same_input_and_class_only() -> None:
-    prefixes, calls = Prefixes(), []
+def test_a_remembered_answer_is_for_the_same_tensors_only() -> None:
+    remembered, calls = Remembered(2**20), []
 
-    def compute() -> KVCache:
+    def compute() -> tuple[torch.Tensor, torch.Tensor]:
         calls.append(1)
-        return cache()
+        return cache().filled()
 
     inputs, rows = torch.arange(4.0)[None], torch.tensor([1, 2])
-    first = prefixes([inputs], rows, compute)
-    again = prefixes([inputs.clone()], rows.clone(), compute)
-    assert len(calls) == 1 and first[0] is again[0] and first[1] is again[1]
+    first = remembered([rows, inputs], compute)
+    again = remembered([rows.clone(), inputs.clone()], compute)
+    assert len(calls) == 1 and first is again
     others = [
-        ([inputs], torch.tensor([0, 2])), ([inputs], torch.tensor([1])), ([inputs + 1], rows), ([], rows),
-        ([inputs.reshape(4, 1)], rows), ([inputs, inputs], rows),
+        [torch.tensor([0, 2]), inputs], [torch.tensor([1]), inputs], [rows, inputs + 1], [rows],
+        [rows, inputs.reshape(4, 1)], [rows, inputs, inputs],
     ]  # fmt: skip
-    for number, (tokens, labels) in enumerate(others, 2):
-        assert prefixes(tokens, labels, compute)[0] is not first[0] and len(calls) == number
-    assert prefixes([inputs], rows, compute)[0] is first[0], "all of them are remembered"
-    prefixes.forget()
-    assert prefixes.held == 0 and prefixes([inputs], rows, compute)[0] is not first[0] and len(calls) == 8
+    for number, asked in enumerate(others, 2):
+        assert remembered(asked, compute) is not first and len(calls) == number
+    assert remembered([rows, inputs], compute) is first, "all of them are remembered"
 
 
 def test_an_answer_holds_what_was_computed_and_no_more() -> None:
-    prefixes, made = Prefixes(), cache(length=5)
-    keys, values = prefixes([], torch.tensor([0]), lambda: made)
+    remembered, made = Remembered(2**20), cache(length=5)
+    keys, values = remembered([torch.tensor([0])], made.filled)
     assert torch.equal(keys, made.keys[:, :, :, :5]) and torch.equal(values, made.values[:, :, :, :5])
-    assert prefixes.held == 2 * 4 * 2 * 2 * 2 * 5 * 2, "of two tensors of (2, 2, 2, 5, 2) float32"
+    assert remembered.held == 2 * 4 * 2 * 2 * 2 * 5 * 2, "of two tensors of (2, 2, 2, 5, 2) float32"
     made.keys.zero_(), made.values.zero_()
     assert keys.any() and values.any(), "the cache itself is used on"
 
 
 def test_the_oldest_answer_goes_first_and_the_last_one_stays() -> None:
     one = 2 * 4 * 2 * 2 * 2 * 5 * 2
-    prefixes = Prefixes(limit=2 * one)
+    remembered = Remembered(2 * one)
     calls: list[int] = []
 
     def ask(number: int) -> bool:
         """Whether it had to be computed."""
         before = len(calls)
-        prefixes([torch.tensor([[number]])], torch.tensor([0]), lambda: calls.append(1) or cache())
+        remembered([torch.tensor([[number]])], lambda: calls.append(1) or cache().filled())
         return len(calls) > before
 
-    assert ask(1) and ask(2) and not ask(1) and prefixes.held == 2 * one
-    assert ask(3) and prefixes.held == 2 * one
+    assert ask(1) and ask(2) and not ask(1) and remembered.held == 2 * one
+    assert ask(3) and remembered.held == 2 * one
     assert not ask(1) and ask(2), "2 was the one not asked for longest"
-    prefixes.limit = 1
-    assert ask(9) and prefixes.held == one and not ask(9)
+    remembered.limit = 1
+    assert ask(9) and remembered.held == one and not ask(9)
 
 
 def test_a_cache_is_started_for_every_candidate_of_both_halves() -> None:
     prefix = torch.randn(2, 2, 2, 5, 2), torch.randn(2, 2, 2, 5, 2)
     filled = cache(b=6, length=0)
     before = filled.keys.clone(), filled.values.clone()
-    fill(filled, prefix, 3)
+    filled.begin(*prefix, 3)
     assert filled.length == 5
     for target, part, old in zip((filled.keys, filled.values), prefix, before, strict=True):
         for row in range(6):
@@ -131,13 +128,11 @@ def test_only_the_first_four_scales_are_asked_and_answers_are_remembered() -> No
     other = [part.clone() for part in tokens]
     other[2][0] = other[3][0] = 3
     assert guess(other, torch.ones(8, 8)) == 0 and asked == [4, 4]
-    guess.forget()
-    assert guess(tokens, torch.ones(8, 8)) == 1 and len(asked) == 3
     assert guess.possible
     for number in range(300):
         fraction = torch.ones(8, 8)
         fraction[0, 0] = number / 1000
         guess(tokens, fraction)
-    assert len(guess._kept) == 256 == guesses._REMEMBERED and len(asked) == 303
+    assert guess.remembered.held == 256 * 8 and len(asked) == 302
     guess(tokens, fraction)
-    assert len(asked) == 303, "the youngest are kept"
+    assert len(asked) == 302, "the youngest are kept"

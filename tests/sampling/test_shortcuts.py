@@ -13,10 +13,10 @@ from var_core import Chance, Engine
 from var_core.editing.preview import LinearDecoder, preview
 from var_core.engine import finished
 from var_core.model.checkpoints import load_model
+from var_core.model.memory import Remembered
 from var_core.model.tokenizer import Upsample
 from var_core.request import Result, requested
-from var_core.sampling.graphs import StepGraphs
-from var_core.sampling.prefixes import Prefixes
+from var_core.sampling import graphs
 from var_core.sampling.sampler import SampleOptions, sample
 
 
@@ -50,7 +50,7 @@ def test_known_scales_are_computed_once_and_change_nothing(
     passes.clear()
     again = branch(2)
     assert passes == [6, 7, 8, 9] and fresh.prefixes.held > 0
-    fresh.prefixes.forget()
+    fresh.prefixes = Remembered(fresh.prefixes.limit)
     new = branch(2)
     for one, two, three in zip(first.images, again.images, new.images, strict=True):
         assert one.tobytes() == two.tobytes() == three.tobytes()
@@ -67,11 +67,11 @@ def test_other_tokens_or_classes_are_not_mistaken_for_remembered_ones(fresh: Eng
 
 def test_what_is_remembered_is_bounded() -> None:
     model = build_model()
-    prefixes, labels = Prefixes(limit=1), torch.tensor([0])
+    prefixes, labels = Remembered(1), torch.tensor([0])
     options = SampleOptions(top_k=1)
     tokens = [step.tokens for step in sample(model.transformer, model.tokenizer, labels, options, seeds=[0])]
     for scales in (3, 4):
-        prefixes(tokens[: scales - 1], labels, lambda scales=scales: _cache(model, scales))
+        prefixes([labels, *tokens[: scales - 1]], lambda scales=scales: _cache(model, scales).filled())
     assert len(prefixes._kept) == 1  # the last one always stays
 
 
@@ -116,8 +116,10 @@ def test_previews_of_the_bundled_model_are_near_its_full_decodes() -> None:
 
 
 def test_weights_are_read_in_the_format_they_are_used_in(model_file: Path) -> None:
-    read, converted = Engine(load_model(model_file, torch.bfloat16)), Engine(load_model(model_file))
-    converted.set_dtype(torch.bfloat16)
+    model = load_model(model_file)
+    for module in (model.transformer, *model.tokenizer.convolutions):
+        module.to(torch.bfloat16)
+    read, converted = Engine(load_model(model_file, torch.bfloat16)), Engine(model)
     for mine, other in ((read.transformer, converted.transformer), (read.tokenizer, converted.tokenizer)):
         here, there = mine.state_dict(), other.state_dict()
         assert all(torch.equal(here[name], there[name]) and here[name].dtype == there[name].dtype for name in there)
@@ -164,7 +166,7 @@ def test_loading_lays_a_model_out_and_it_draws_the_same(model_file: Path, monkey
     assert np.abs(difference).max() <= 1
 
 
-def test_buffers_for_graphs_change_nothing(fresh: Engine) -> None:
+def test_buffers_for_graphs_change_nothing(fresh: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a recorder that repeats the work itself; on a GPU the same bookkeeping repeats a CUDA graph."""
     recorded = []
 
@@ -178,7 +180,8 @@ def test_buffers_for_graphs_change_nothing(fresh: Engine) -> None:
     requests.append(dict(task="inpaint", image=picture, mask=mask, seed=5))
     requests.append(dict(task="vary", image=picture, start_scale=4, seed=5))
     plain = [result(fresh, **request) for request in requests]
-    fresh.graphs = StepGraphs(fresh.transformer, record)
+    monkeypatch.setattr(graphs, "record", record)
+    fresh.graphs = {}
     for _ in range(2):
         for request, expected in zip(requests, plain, strict=True):
             assert [i.tobytes() for i in result(fresh, **request).images] == [i.tobytes() for i in expected.images]
@@ -192,4 +195,6 @@ def test_buffers_for_graphs_change_nothing(fresh: Engine) -> None:
     stopped = fresh.run(*requested(**requests[0]))
     next(stopped)
     stopped.close()  # type: ignore[attr-defined]
-    assert not fresh.graphs._lent
+    assert sorted(fresh.graphs) == [1, 2, 4] and not any(each.lent for each in fresh.graphs.values())
+    result(fresh, label=0, seed=1, candidates=3)
+    assert sorted(fresh.graphs) == [1, 2, 6], "the one that was used longest ago went"

@@ -22,8 +22,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from ..editing.start import Beginnings
 from ..engine import Engine
 from ..model.checkpoints import Model
+from ..model.memory import Remembered
 from ..model.registry import MODELS, find_model, is_on_disk, open_model
 from ..model.tokenizer import Tokenizer, TokenizerConfig
 from ..model.transformer import Transformer, TransformerConfig
@@ -112,9 +114,9 @@ def _timed(
     engine: Engine, work: Work, encoded: bool = False, remembered: bool = True
 ) -> tuple[float, list[float], Result]:
     if not encoded:
-        engine.forget_pictures()
+        engine.beginnings = Beginnings(engine.model, engine.linear)
     if not remembered:
-        engine.prefixes.forget()
+        engine.prefixes = Remembered(engine.prefixes.limit)
     began, marks = time.perf_counter(), []
     result = None
     for frame in work():
@@ -195,9 +197,9 @@ def measure(
     plain = copy.deepcopy(model)
     for module in (plain.tokenizer, plain.transformer):
         module.to(device)
+    for module in (model.transformer, *model.tokenizer.convolutions):
+        module.to(dtype)
     engine = Engine(model, device)
-    if dtype != torch.float32:
-        engine.set_dtype(dtype)
     engine.pack()
     edit = _request(task, engine)
     work = _work(task, engine, edit, candidates)

@@ -131,17 +131,15 @@ def enlarged(picture: Image.Image, amounts: Box) -> Image.Image:
     return Image.fromarray(cv2.copyMakeBorder(np.asarray(picture), top, bottom, left, right, cv2.BORDER_REPLICATE))
 
 
-def outpaint_windows(
-    size: tuple[int, int], amounts: Box, resolution: int, overlap: float = 0.5
-) -> tuple[list[Box], np.ndarray]:
+def outpaint_windows(size: tuple[int, int], amounts: Box, resolution: int) -> tuple[list[Box], np.ndarray]:
     """Overlapping squares over the new area around a picture of `size`, ordered so that each sees the most known
-    content; each sees at least about `overlap` of it where the picture allows. Returns them and who draws each
+    content; each sees about half of it at least where the picture allows. Returns them and who draws each
     pixel, as `painted_windows` does. ValueError for more than 100."""
     left, top, right, bottom = amounts
     width, height = size[0] + left + right, size[1] + top + bottom
     side = max(min(size), min(resolution, min(width, height)))
     side = min(side, min(width, height))
-    stride = max(1, round(side * (1 - overlap)))
+    stride = max(1, round(side / 2))
     xs = _stops(left % stride if left else 0, width - side, stride)
     ys = _stops(top % stride if top else 0, height - side, stride)
     known = (left, top, left + size[0], top + size[1])

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ..request import Box, Edit, Way
+from ..request import Box, Edit, Way, inside
 from . import compositing, geometry
 
 if TYPE_CHECKING:
@@ -52,7 +52,11 @@ class Plan:
         box = self.boxes[number]
         if box is None or self.owner is None:
             return Image.new("L", (self.resolution, self.resolution), 255)
-        return Image.fromarray(cut(self.owner, box, lambda part: part == number + 1))
+        (left, top, right, bottom), local = inside(box, self.picture.size)
+        out = Image.new("L", (box[2] - box[0], box[3] - box[1]))
+        own = self.owner[top:bottom, left:right] == number + 1
+        out.paste(Image.fromarray(own * np.uint8(255)), local[:2])
+        return out
 
     def alpha(self, number: int) -> Image.Image | None:
         """The composite mask of a window, its box's size: 255 on what it repaints, fading outside."""
@@ -99,12 +103,6 @@ class Plan:
         f = self.feather
         return max(x - f, 0), max(y - f, 0), min(x + w + f, self.picture.width), min(y + h + f, self.picture.height)
 
-    @property
-    def nbytes(self) -> int:
-        """Memory held beyond the edit's own picture and mask."""
-        own = 0 if self.picture is self.edit.image else 3 * self.picture.width * self.picture.height
-        return own + (0 if self.owner is None else self.owner.nbytes)
-
 
 def plan_edit(edit: Edit, sides: tuple[int, ...], resolution: int) -> Plan:
     """The plan for a model of these scales and pixels. ValueError for what takes too many windows."""
@@ -132,40 +130,24 @@ def plan_edit(edit: Edit, sides: tuple[int, ...], resolution: int) -> Plan:
     return Plan(edit, picture, [*boxes], owner, sides, resolution, feather)
 
 
-def cut(owner: np.ndarray, box: Box, where) -> np.ndarray:
-    """255 where `where(part of owner)` holds, in the square `box`; 0 elsewhere and outside the picture."""
-    height, width = owner.shape
-    left, top, right, bottom = box
-    out = np.zeros((bottom - top, right - left), dtype=np.uint8)
-    x, y = max(left, 0), max(top, 0)
-    part = where(owner[y : min(bottom, height), x : min(right, width)])
-    out[y - top : y - top + part.shape[0], x - left : x - left + part.shape[1]] = part * np.uint8(255)
-    return out
-
-
 def known_fraction(mask: np.ndarray, side: int) -> np.ndarray:
     """Known share of each cell of a side x side grid, float32 in [0, 1], area average of a uint8 mask."""
-    known = torch.from_numpy(255.0 - mask.astype(np.float32)) / 255
-    return F.interpolate(known[None, None], size=(side, side), mode="area")[0, 0].numpy()
+    return _shrunk((255 - mask.astype(np.float32)) / np.float32(255), side, "area").numpy()
 
 
 def official_keep(keep_mask: np.ndarray, sides: tuple[int, ...]) -> list[np.ndarray]:
-    """The reference's rule: (h, w) of 0 and 1 -> per scale (side, side) bool, True = keep.
+    """The reference's rule: (h, w) float32 of 0 and 1 -> per scale (side, side) bool, True = keep.
 
     Bilinear shrink without antialiasing, then > 0.5; a scale of at most 3 tokens is kept whole.
     """
-    mask = torch.from_numpy(np.asarray(keep_mask, dtype=np.float32))[None, None]
-    out = []
-    for side in sides:
-        if side * side <= 3:
-            out.append(np.ones((side, side), dtype=bool))
-            continue
-        out.append((F.interpolate(mask, size=(side, side), mode="bilinear", align_corners=False)[0, 0] > 0.5).numpy())
-    return out
+    shrunk = ((side, _shrunk(keep_mask, side, "bilinear")) for side in sides)
+    return [((part > 0.5) | (side * side <= 3)).numpy() for side, part in shrunk]
 
 
 def keep_maps(fraction: np.ndarray, sides: tuple[int, ...]) -> list[np.ndarray]:
     """Known shares of the finest cells (h, w) -> per scale (side, side) bool: True for fully known cells."""
-    share = torch.from_numpy(np.asarray(fraction, dtype=np.float32))[None, None]
-    shrunk = (F.interpolate(share, size=(side, side), mode="area")[0, 0] for side in sides)
-    return [(part >= 1 - 1e-6).numpy() for part in shrunk]
+    return [(_shrunk(fraction, side, "area") >= 1 - 1e-6).numpy() for side in sides]
+
+
+def _shrunk(values: np.ndarray, side: int, mode: str) -> torch.Tensor:
+    return F.interpolate(torch.from_numpy(values)[None, None], size=(side, side), mode=mode)[0, 0]

@@ -14,7 +14,7 @@ from ..model.tokenizer import Tokenizer
 from ..request import Box
 
 PREVIEW_SIDE = 512  # long side of preview pictures, pixels
-_PIXELS_A_CELL = 2  # of the linear fit
+_PIXELS_A_CELL, _RIDGE, _MEMORY = 2, 1e-2, 0.98  # of the linear fit
 _LARGE = 20e6  # parameters of a decoder that is too slow to be asked at every scale
 _COARSE = 10  # sides up to which the linear fit serves: above, a decode shows more, and one costs a tenth of a run
 _SMALLEST_GRID = 4  # coarser grids leave the decoder's middle too little to work with
@@ -27,9 +27,8 @@ class LinearDecoder:
     what was drawn; older pairs count less and less. On garden-128 it is nearer to the full decode (24 dB after three
     pictures) than a decode on a small grid (21 dB) up to sides of 6, and little behind it (24 and 25 dB) at 10."""
 
-    def __init__(self, tokenizer: Tokenizer, ridge: float = 1e-2, memory: float = 0.98) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self.pixels = min(_PIXELS_A_CELL, tokenizer.config.stride)
-        self.ridge, self.memory = ridge, memory
         self.always = sum(p.numel() for p in tokenizer.decoder.parameters()) > _LARGE
         size = 9 * tokenizer.config.code_dim + 1
         self._squares = torch.zeros(size, size, device=tokenizer.device)
@@ -52,12 +51,10 @@ class LinearDecoder:
         small_ones = F.interpolate(picture.float(), size=(side, side), mode="area")
         targets = F.unfold(small_ones, self.pixels, stride=self.pixels).transpose(1, 2)
         inputs = self._inputs(canvas.float())
-        self._squares.mul_(self.memory).add_(torch.einsum("bli,blj->ij", inputs, inputs))
-        self._products.mul_(self.memory).add_(torch.einsum("bli,blj->ij", inputs, targets))
-        held = self._squares + self.ridge * self._squares.diagonal().mean() * torch.eye(
-            len(self._squares), device=self._squares.device
-        )
-        self._weights = torch.linalg.solve(held, self._products)
+        self._squares.mul_(_MEMORY).add_(torch.einsum("bli,blj->ij", inputs, inputs))
+        self._products.mul_(_MEMORY).add_(torch.einsum("bli,blj->ij", inputs, targets))
+        ridge = _RIDGE * self._squares.diagonal().mean() * torch.eye(len(self._squares), device=self._squares.device)
+        self._weights = torch.linalg.solve(self._squares + ridge, self._products)
 
     @torch.inference_mode()
     def __call__(self, canvas: Tensor) -> Tensor:
@@ -129,8 +126,7 @@ class View:
             return patches
         left, top, right, bottom = self.box
         out = []
-        bases = self.bases * len(patches) if len(self.bases) == 1 else self.bases  # one picture, several candidates
-        for base, patch in zip(bases, patches, strict=True):
+        for base, patch in zip(self.bases * (len(patches) // len(self.bases)), patches, strict=True):
             picture = base.copy()
             scaled = patch.resize((right - left, bottom - top), Image.Resampling.BILINEAR)
             picture.paste(scaled, (left, top), self.alpha)

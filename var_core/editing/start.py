@@ -47,13 +47,8 @@ class Beginnings:
         self.tokenizer, self.linear = model.tokenizer, linear
         self.device, self.sides = model.tokenizer.device, model.transformer.scales.sides
         self.sampling = model.card.get("sampling", {})
-        self.encodings = Encodings(self.tokenizer, self.device)
+        self.encodings = Encodings(self.tokenizer)
         self.guess = ClassGuess(self.tokenizer, model.transformer)
-
-    def forget(self) -> None:
-        """To be called when the model computes differently from now on."""
-        self.encodings.forget()
-        self.guess.forget()
 
     def start(self, plan: Plan, number: int, painting: Painting, continued: Continued | None) -> Start:
         """For window `number` of the plan, as its pictures stand now. Under the engine's lock."""

@@ -64,33 +64,24 @@ def count(shapes: Shapes, pattern: str) -> int:
     return 1 + max((int(found[1]) for name in shapes if (found := re.match(pattern, name))), default=-1)
 
 
-def _tiny_sizes(shapes: Shapes) -> dict[str, Any]:
-    codes, layers = shapes["codebook.weight"], count(shapes, r"encoder\.layers\.(\d{1,4})\.")
-    halvings = sum(bool(re.fullmatch(r"encoder\.layers\.\d{1,4}\.weight", name)) for name in shapes) - 2
-    return {
-        "kind": "tiny",
-        "channels": shapes["encoder.layers.0.weight"][0],
-        "multipliers": (1,) * (halvings + 1),
-        "residual_blocks": (layers - 3) // halvings - 1,
-        "code_dim": codes[1],
-        "vocab_size": codes[0],
-        "refine_count": count(shapes, r"refine\.(\d{1,4})\."),
-    }
-
-
 def _tokenizer_sizes(shapes: Shapes) -> dict[str, Any]:
+    codes = shapes["codebook.weight"]
+    common = {"code_dim": codes[1], "vocab_size": codes[0], "refine_count": count(shapes, r"refine\.(\d{1,4})\.")}
     if "encoder.layers.0.weight" in shapes:
-        return _tiny_sizes(shapes)
-    channels, codes = shapes["encoder.conv_in.weight"][0], shapes["codebook.weight"]
-    levels = count(shapes, r"encoder\.levels\.(\d{1,4})\.")
+        layers = count(shapes, r"encoder\.layers\.(\d{1,4})\.")
+        halvings = sum(bool(re.fullmatch(r"encoder\.layers\.\d{1,4}\.weight", name)) for name in shapes) - 2
+        return common | {
+            "kind": "tiny",
+            "channels": shapes["encoder.layers.0.weight"][0],
+            "multipliers": (1,) * (halvings + 1),
+            "residual_blocks": (layers - 3) // halvings - 1,
+        }
+    channels, levels = shapes["encoder.conv_in.weight"][0], count(shapes, r"encoder\.levels\.(\d{1,4})\.")
     widths = [shapes[f"encoder.levels.{i}.blocks.0.conv1.weight"][0] for i in range(levels)]
-    return {
+    return common | {
         "channels": channels,
         "multipliers": tuple(width // channels for width in widths),
         "residual_blocks": count(shapes, r"encoder\.levels\.0\.blocks\.(\d{1,4})\."),
-        "code_dim": codes[1],
-        "vocab_size": codes[0],
-        "refine_count": count(shapes, r"refine\.(\d{1,4})\."),
         "attention": f"encoder.levels.{levels - 1}.attention.0.norm.weight" in shapes,
     }
 
@@ -134,10 +125,10 @@ _SIZES: dict[type, Callable[[Shapes], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def configured(kind: type[Config], values: dict[str, Any], source: str) -> Config:
-    """`config_from` for what a file says. ValueError names the file."""
+def config_from(kind: type[Config], values: dict[str, Any], source: str = "this run") -> Config:
+    """A configuration from its stored form, where tuples have become lists. ValueError names the file."""
     try:
-        return config_from(kind, values)
+        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{source} describes a model that cannot be built: {str(error)[:120]}") from error
 
@@ -184,18 +175,15 @@ def held_as(name: str, dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if name.startswith(("tokenizer.codebook", "tokenizer.refine")) else dtype
 
 
-def _stays_float32(name: str) -> bool:
-    return name.startswith(("tokenizer.codebook", "tokenizer.refine")) or name.endswith(("log_scale",))
-
-
 def save_model(model: Model, path: str | Path, dtype: torch.dtype = torch.float32) -> None:
     """Write one safetensors file; `dtype` is what large tensors are stored as (codes and refine stay float32)."""
     tensors = {}
     for part, module in (("tokenizer", model.tokenizer), ("transformer", model.transformer)):
         for name, value in module.state_dict().items():
             full = f"{part}.{name}"
-            keep = _stays_float32(full) or value.dim() < 2
-            tensors[full] = value.detach().cpu().to(torch.float32 if keep else dtype).contiguous().clone()
+            exact = value.dim() < 2 or name.endswith("log_scale")
+            stored = torch.float32 if exact else held_as(full, dtype)
+            tensors[full] = value.detach().cpu().to(stored).contiguous().clone()
     description = {
         "format": FORMAT,
         "name": model.name,
@@ -244,7 +232,7 @@ def _refiner(shapes: Shapes, config: TransformerConfig, source: str) -> Refiner 
     own = {name.removeprefix("refiner."): shape for name, shape in shapes.items() if name.startswith("refiner.")}
     if not own:
         return None
-    of_refiner = configured(RefinerConfig, sizes(RefinerConfig, own, source), source)
+    of_refiner = config_from(RefinerConfig, sizes(RefinerConfig, own, source), source)
     check_refiner(of_refiner, config, source)
     return Refiner(of_refiner)
 
@@ -270,8 +258,8 @@ def _described(text: str, source: str) -> tuple[tuple[TokenizerConfig, Transform
         ) from error
     if form != FORMAT:
         raise ValueError(f"{source} has the format {quoted(form)}, this version reads {FORMAT}")
-    token_config = configured(TokenizerConfig, of_tokens, source)
-    config = configured(TransformerConfig, of_model, source)
+    token_config = config_from(TokenizerConfig, of_tokens, source)
+    config = config_from(TransformerConfig, of_model, source)
     check_pair(token_config, config, source)
     if not isinstance(names, list) or not all(isinstance(each, str) for each in names) or len(names) != config.classes:
         raise ValueError(f"{source} does not name its {config.classes} classes: write it again")
@@ -282,8 +270,3 @@ def _described(text: str, source: str) -> tuple[tuple[TokenizerConfig, Transform
         if type(value) not in (int, float) or not 0 <= value <= 10**6:
             raise ValueError(f"{source} has the sampling default {quoted(key)} of {str(value)[:40]}, expected a number")
     return (token_config, config), tuple(names), name, card
-
-
-def config_from(kind: type[Config], values: dict[str, Any]) -> Config:
-    """A configuration from its stored form, where tuples have become lists."""
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

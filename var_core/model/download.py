@@ -7,7 +7,6 @@ the check of its digest are ours; requests, retries and the progress bar are the
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from huggingface_hub import HfFileMetadata, constants, get_hf_file_metadata, hf_
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.file_download import http_get, repo_folder_name
 from huggingface_hub.utils import WeakFileLock
+from huggingface_hub.utils.sha import sha_fileobj
 
 
 def cached(repository: str, file: str) -> Path | None:
@@ -91,8 +91,5 @@ def _complete(blob: Path, digest: str, size: int, file: str, url: str) -> None:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while block := stream.read(2**22):
-            digest.update(block)
-    return digest.hexdigest()
+        return sha_fileobj(stream).hex()

@@ -6,13 +6,14 @@ from __future__ import annotations
 import math
 import re
 import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .checkpoints import Model, check_pair, configured, count, existing, fill, held_as, quoted, sizes
+from .checkpoints import Model, check_pair, config_from, count, existing, fill, held_as, quoted, sizes
 from .tokenizer import Tokenizer, TokenizerConfig
 from .transformer import Transformer, TransformerConfig
 
@@ -50,21 +51,11 @@ _TRANSFORMER_NAMES = (
 )
 
 
-def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:
+def _rename(name: str, rules: Iterable[tuple[str, str | Callable[[re.Match[str]], str]]]) -> str:
+    """The name of an official entry -> ours."""
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     return name
-
-
-def tokenizer_name(name: str, levels: int) -> str:
-    """Official tokenizer entry -> ours. The official decoder counts its levels from fine to coarse."""
-    name = re.sub(r"^decoder\.up\.(\d+)\.", lambda found: f"decoder.levels.{levels - 1 - int(found[1])}.", name)
-    return _rename(name, _TOKENIZER_NAMES)
-
-
-def transformer_name(name: str) -> str:
-    """Official transformer entry -> ours."""
-    return _rename(name, _TRANSFORMER_NAMES)
 
 
 def _read_pickle(path: Path) -> dict[Any, Any]:
@@ -119,35 +110,31 @@ def _sides(state: dict[str, Tensor], path: Path) -> tuple[int, ...]:
 
 
 def load_official(
-    tokenizer_file: str | Path,
-    transformer_file: str | Path,
-    name: str = "official",
-    dtype: torch.dtype = torch.float32,
+    tokenizer_file: str | Path, transformer_file: str | Path, name: str = "official", dtype: torch.dtype = torch.float32
 ) -> Model:
     """Read an official pair of `.pth` files, every size inferred from the tensors; `dtype` as in `load_model`.
     ValueError if they do not fit."""
     token_path, path = existing(tokenizer_file), existing(transformer_file)
+    first, second = token_path.name, path.name
     codes = _unwrap(token_path, ("trainer", "vae_local", "vae", "model", "state_dict"), "quantize.embedding.weight")
     state = _unwrap(path, ("trainer", "var_wo_ddp", "var", "model", "state_dict"), "word_embed.weight")
     sides = _sides(state, path)
     hits = codes.get("ema_vocab_hit_SV", codes.get("quantize.ema_vocab_hit_SV"))
     if hits is not None and len(hits) != len(sides):
-        raise ValueError(
-            f"{token_path.name} was made for {len(hits)} scales, not {len(sides)}: these files are no pair"
-        )
-    levels = count({name: () for name in codes}, r"encoder\.down\.(\d{1,4})\.")
-    codes = {tokenizer_name(n, levels): t for n, t in codes.items() if not _DERIVED.search(n)}
-    state = {transformer_name(n): t for n, t in state.items() if not _DERIVED.search(n)}
+        raise ValueError(f"{first} was made for {len(hits)} scales, not {len(sides)}: these files are no pair")
+    last = count({name: () for name in codes}, r"encoder\.down\.(\d{1,4})\.") - 1
+    turned = r"^decoder\.up\.(\d+)\.", lambda found: f"decoder.levels.{last - int(found[1])}."  # coarse to fine
+    codes = {_rename(n, (turned, *_TOKENIZER_NAMES)): t for n, t in codes.items() if not _DERIVED.search(n)}
+    state = {_rename(n, _TRANSFORMER_NAMES): t for n, t in state.items() if not _DERIVED.search(n)}
     code_shapes, shapes = ({n: tuple(t.shape) for n, t in part.items()} for part in (codes, state))
-    sized = {"sides": sides, **sizes(TokenizerConfig, code_shapes, token_path.name)}
-    token_config = configured(TokenizerConfig, sized, token_path.name)
-    sized = {"sides": sides, **sizes(TransformerConfig, shapes, path.name)}
-    config = configured(TransformerConfig, sized, path.name)
-    check_pair(token_config, config, f"{token_path.name} with {path.name}")
+    found = {"sides": sides, **sizes(TokenizerConfig, code_shapes, first)}
+    token_config = config_from(TokenizerConfig, found, first)
+    config = config_from(TransformerConfig, {"sides": sides, **sizes(TransformerConfig, shapes, second)}, second)
+    check_pair(token_config, config, f"{first} with {second}")
     with torch.device("meta"):
         tokenizer, transformer = Tokenizer(token_config), Transformer(config)
-    fill(tokenizer, code_shapes, lambda n: codes[n].to(held_as(f"tokenizer.{n}", dtype)), token_path.name)
-    fill(transformer, shapes, lambda n: state[n].to(dtype), path.name)
+    fill(tokenizer, code_shapes, lambda n: codes[n].to(held_as(f"tokenizer.{n}", dtype)), first)
+    fill(transformer, shapes, lambda n: state[n].to(dtype), second)
     return Model(tokenizer, transformer, class_names_for(config.classes), name, {"licence": "MIT"})
 
 

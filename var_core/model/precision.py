@@ -3,8 +3,6 @@ request gives the same bytes in every process."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,24 +10,12 @@ from torch import Tensor, nn
 _LARGE = 200e6  # bytes of weight files; below it the conversions cost what the products save
 
 
-@dataclass(frozen=True)
-class Precision:
-    """What a model computes in: bytes agree where this and the machine do. `str` of it is for a recipe."""
-
-    dtype: torch.dtype  # of the large matrices and convolutions
-    channels_last: bool  # the memory layout of the convolutions
-    packed: bool  # whether the large matrices lie in the order in which oneDNN multiplies
-
-    def __str__(self) -> str:
-        words = [str(self.dtype).removeprefix("torch.")]
-        words += ["channels last"] * self.channels_last + ["packed"] * self.packed
-        return ", ".join(words)
-
-
-def describe(matrix: Tensor, kernel: Tensor) -> Precision:
-    """As a model's weights are now: one of its large matrices, one of its 3x3 kernels."""
-    last = kernel.is_contiguous(memory_format=torch.channels_last)
-    return Precision(matrix.dtype, last, matrix.is_mkldnn)
+def describe(matrix: Tensor, kernel: Tensor) -> str:
+    """What a model computes in, for a recipe: bytes agree where this and the machine do. One of its large matrices, one
+    of its 3x3 kernels, as they are now; packed: in the order in which oneDNN multiplies."""
+    words = [str(matrix.dtype).removeprefix("torch.")]
+    words += ["channels last"] * kernel.is_contiguous(memory_format=torch.channels_last)
+    return ", ".join(words + ["packed"] * matrix.is_mkldnn)
 
 
 def best_dtype(size: int, device: torch.device) -> torch.dtype:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import torch
 
-from .checkpoints import Model, load_model
+from .checkpoints import Model, existing, load_model
 from .official import load_official
 
 DEFAULT = "garden-128"
 REPOSITORY = "FoundationVision/var"
 BUNDLED = Path(__file__).parents[2] / "checkpoints"
-_TOKENIZER_FILE = "vae_ch160v4096z32.pth"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,7 @@ class ModelInfo:
     title: str
     resolution: int
     parameters: str
-    licence: str
+    licence: str = "MIT"
     files: tuple[str, ...] = ()
     size_mb: int = 0
     depth: int = 0  # blocks of the transformer, 0 where the file itself says
@@ -37,27 +36,15 @@ class ModelInfo:
 
 def _official(depth: int, resolution: int, parameters: str, size_mb: int) -> ModelInfo:
     return ModelInfo(
-        name=f"var-d{depth}",
-        title=f"VAR-d{depth}, ImageNet, {resolution} px",
-        resolution=resolution,
-        parameters=parameters,
-        licence="MIT",
-        files=(_TOKENIZER_FILE, f"var_d{depth}.pth"),
-        size_mb=size_mb,
-        depth=depth,
-    )
+        name=f"var-d{depth}", title=f"VAR-d{depth}, ImageNet, {resolution} px", resolution=resolution,
+        parameters=parameters, files=("vae_ch160v4096z32.pth", f"var_d{depth}.pth"), size_mb=size_mb, depth=depth,
+    )  # fmt: skip
 
 
 MODELS: dict[str, ModelInfo] = {
     info.name: info
     for info in (
-        ModelInfo(
-            name=DEFAULT,
-            title="Garden, flowers and fruit, 128 px",
-            resolution=128,
-            parameters="12 M",
-            licence="MIT",
-        ),
+        ModelInfo(name=DEFAULT, title="Garden, flowers and fruit, 128 px", resolution=128, parameters="12 M"),
         _official(16, 256, "310 M", 1_680),
         _official(20, 256, "600 M", 2_840),
         _official(24, 256, "1.0 B", 4_570),
@@ -77,10 +64,7 @@ def find_model(name_or_path: str) -> tuple[Path, ...]:
     ValueError says how to get what is missing.
     """
     if name_or_path.endswith(".safetensors"):
-        path = Path(name_or_path)
-        if not path.is_file():
-            raise ValueError(f"there is no model file at {path}")
-        return (path,)
+        return (existing(name_or_path),)
     info = MODELS.get(name_or_path)
     if info is None:
         raise _unknown(name_or_path)
@@ -91,10 +75,10 @@ def find_model(name_or_path: str) -> tuple[Path, ...]:
         return (path,)
     from .download import cached  # the hub's client is slow to import, and the bundled model does not need it
 
-    paths = [cached(REPOSITORY, file) for file in info.files]
-    if any(path is None for path in paths):
+    paths = tuple(path for file in info.files if (path := cached(REPOSITORY, file)) is not None)
+    if len(paths) < len(info.files):
         raise ValueError(f'{info.name} is not on disk: fetch it with "python -m var_core models download {info.name}"')
-    return tuple(path for path in paths if path is not None)
+    return paths
 
 
 def is_on_disk(name: str) -> bool:

@@ -6,6 +6,7 @@ because anything less changes tokens.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -112,15 +113,6 @@ class SpatialAttention(nn.Module):
         return x + self.project(out.transpose(1, 2).reshape(b, c, h, w))
 
 
-class Downsample(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, (0, 1, 0, 1)))
-
-
 class Upsample(nn.Module):
     """Nearest neighbour, then a 3x3 convolution. Of the enlarged picture each of those sees 2x2 different pixels at
     most, so four 2x2 convolutions of the small one are the same with 4/9 of the multiplications (`fold`)."""
@@ -172,15 +164,15 @@ class Level(nn.Module):
         return self.resample(x)
 
 
-class Middle(nn.Module):
-    def __init__(self, channels: int, groups: int) -> None:
-        super().__init__()
-        self.block1 = ResidualBlock(channels, channels, groups)
-        self.attention = SpatialAttention(channels, groups)
-        self.block2 = ResidualBlock(channels, channels, groups)
+def _middle(channels: int, groups: int) -> nn.Module:
+    block1, attention = ResidualBlock(channels, channels, groups), SpatialAttention(channels, groups)
+    block2 = ResidualBlock(channels, channels, groups)
+    return nn.Sequential(OrderedDict(block1=block1, attention=attention, block2=block2))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.block2(self.attention(self.block1(x)))
+
+def _downsample(channels: int) -> nn.Module:
+    conv = nn.Conv2d(channels, channels, 3, stride=2)
+    return nn.Sequential(OrderedDict(pad=nn.ZeroPad2d((0, 1, 0, 1)), conv=conv))
 
 
 class Encoder(nn.Module):
@@ -193,10 +185,10 @@ class Encoder(nn.Module):
         last, groups, blocks = len(widths) - 1, config.groups, config.residual_blocks
         self.conv_in = nn.Conv2d(3, config.channels, 3, padding=1)
         self.levels = nn.ModuleList(
-            Level([a] + [b] * blocks, groups, config.attention and i == last, Downsample(b) if i < last else None)
+            Level([a] + [b] * blocks, groups, config.attention and i == last, _downsample(b) if i < last else None)
             for i, (a, b) in enumerate(zip(ins, widths, strict=True))
         )
-        self.middle = Middle(widths[-1], groups)
+        self.middle = _middle(widths[-1], groups)
         self.norm_out = nn.GroupNorm(groups, widths[-1], eps=1e-6)
         self.conv_out = nn.Conv2d(widths[-1], config.code_dim, 3, padding=1)
 
@@ -219,7 +211,7 @@ class Decoder(nn.Module):
         ins = [widths[0], *widths[:-1]]
         last, groups, blocks = len(widths) - 1, config.groups, config.residual_blocks + 1
         self.conv_in = nn.Conv2d(config.code_dim, widths[0], 3, padding=1)
-        self.middle = Middle(widths[0], groups)
+        self.middle = _middle(widths[0], groups)
         self.levels = nn.ModuleList(
             Level([a] + [b] * blocks, groups, config.attention and i == 0, Upsample(b) if i < last else None)
             for i, (a, b) in enumerate(zip(ins, widths, strict=True))
@@ -271,12 +263,6 @@ class Tokenizer(nn.Module):
     def device(self) -> torch.device:
         return self.codebook.weight.device
 
-    def set_compute_dtype(self, dtype: torch.dtype) -> Tokenizer:
-        """Run the convolutions in `dtype`; codebook and refine convolutions stay float32."""
-        for module in self._convolutions:
-            module.to(dtype)
-        return self
-
     def fold(self) -> None:
         """Have the decoder's wide enlargements done at the small size: for inference, after the last conversion."""
         for module in self.decoder.modules():
@@ -285,7 +271,7 @@ class Tokenizer(nn.Module):
 
     def set_channels_last(self, last: bool) -> None:
         """The memory layout of the convolutions; it changes their speed only."""
-        for module in self._convolutions:
+        for module in self.convolutions:
             module.to(memory_format=torch.channels_last if last else torch.contiguous_format)  # type: ignore[call-overload]
 
     @property
@@ -294,7 +280,8 @@ class Tokenizer(nn.Module):
         return next(p for p in self.decoder.parameters() if p.dim() == 4 and p.shape[-1] == 3)
 
     @property
-    def _convolutions(self) -> tuple[nn.Module, ...]:
+    def convolutions(self) -> tuple[nn.Module, ...]:
+        """What may compute in another number format; the codebook and the refine convolutions stay float32."""
         return self.encoder, self.decoder, self.quant_conv, self.post_quant_conv
 
     # pixels <-> features
@@ -340,8 +327,8 @@ class Tokenizer(nn.Module):
             maps = F.interpolate(maps, size=(side, side), mode="bicubic")
         return self.refine[self.scales.refine_index(k, len(self.refine))](maps)
 
-    def empty_canvas(self, b: int, side: int | None = None) -> Tensor:
-        side = side or self.scales.finest
+    def empty_canvas(self, b: int) -> Tensor:
+        side = self.scales.finest
         return torch.zeros(b, self.config.code_dim, side, side, device=self.device)
 
     # whole pictures

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -75,37 +76,27 @@ class KVCache:
         self.values[layer, :, :, self.length : stop] = v
         return self.keys[layer, :, :, :stop], self.values[layer, :, :, :stop]
 
+    def filled(self) -> tuple[Tensor, Tensor]:
+        """Copies of the keys and values so far (depth, b, heads, l, head)."""
+        return self.keys[:, :, :, : self.length].clone(), self.values[:, :, :, : self.length].clone()
 
-@dataclass(frozen=True)
-class Conditioning:
-    """What the class decides, constant over all scales: computed once per call."""
+    def begin(self, keys: Tensor, values: Tensor, candidates: int) -> None:
+        """Start with what is `filled` for one candidate: every guidance half is repeated for all."""
+        self.length = keys.shape[3]
+        for own, given in ((self.keys, keys), (self.values, values)):
+            own[:, :, :, : self.length] = given.repeat_interleave(candidates, dim=1)
 
-    start: Tensor  # (b, 1, d) float32, input of the first scale before positions
-    blocks: list[tuple[Tensor, ...]]  # per block: gamma1, gamma2, scale1, scale2, shift1, shift2, each (b, 1, d)
-    head: tuple[Tensor, Tensor]  # scale, shift, each (b, 1, d)
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
-        blocks = [tuple(change(t) for t in block) for block in self.blocks]
-        return Conditioning(change(self.start), blocks, (change(self.head[0]), change(self.head[1])))
+class Conditioning(NamedTuple):
+    """What the class decides, constant over all scales: computed once per call. All float32."""
 
-    def copy(self) -> Conditioning:
-        return self._each(torch.clone)
+    start: Tensor  # (b, 1, d), input of the first scale before positions
+    blocks: Tensor  # (depth, 6, b, 1, d): gamma1, gamma2, scale1, scale2, shift1, shift2
+    head: Tensor  # (2, b, 1, d): scale, shift
 
-    def take(self, other: Conditioning) -> None:
-        """The other's numbers, into this one's memory."""
-        pairs = [(self.start, other.start), *zip(self.head, other.head, strict=True)]
-        for own, new in zip(self.blocks, other.blocks, strict=True):
-            pairs += zip(own, new, strict=True)
-        for own, new in pairs:
-            own.copy_(new)
-
-    def half(self, b: int) -> Conditioning:
-        """The first b rows only."""
-        return self._each(lambda t: t[:b])
-
-    def every(self, b: int) -> Conditioning:
-        """Each b-th row: one candidate of every guidance half."""
-        return self._each(lambda t: t[::b])
+    def rows(self, which: slice) -> Conditioning:
+        """Some of the b rows only."""
+        return Conditioning(*(part[..., which, :, :] for part in self))
 
 
 def _modulate(x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
@@ -144,10 +135,8 @@ class Block(nn.Module):
         out = self.attention(q, k, v, attn_mask=mask, scale=1.0)
         return linear(self.project, out.transpose(1, 2).reshape(b, l, d), self.project.bias)
 
-    def forward(
-        self, x: Tensor, modulation: tuple[Tensor, ...], mask: Tensor | None, cache: KVCache | None, layer: int
-    ) -> Tensor:
-        gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
+    def forward(self, x: Tensor, modulation: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int) -> Tensor:
+        gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation.unbind(0)
         dtype = self.qkv.weight.dtype
         branch = self.attend(_modulate(x, scale1, shift1, dtype), mask, cache, layer)
         x = x + branch * gamma1
@@ -194,7 +183,10 @@ class Transformer(nn.Module):
 
     def condition(self, labels: Tensor) -> Conditioning:
         """labels (b,) long in [0, classes]; `classes` is the null label."""
-        embed = self.class_embed(labels)
+        return self.conditioned(self.class_embed(labels))
+
+    def conditioned(self, embed: Tensor) -> Conditioning:
+        """The same for any (b, d) in place of a class's."""
         act = F.silu(embed)
         width = self.config.width
         shared = None if self.shared_modulation is None else self.shared_modulation(act).view(-1, 1, 6, width)
@@ -202,9 +194,9 @@ class Transformer(nn.Module):
         for block in self.blocks:
             assert isinstance(block, Block)
             six = block.modulation(act).view(-1, 1, 6, width) if shared is None else shared + block.modulation_bias
-            blocks.append(tuple(six.float().unbind(2)))
-        scale, shift = self.head_norm(act).float().view(-1, 1, 2, self.config.width).unbind(2)
-        return Conditioning(embed.float()[:, None] + self.start_embed.float(), blocks, (scale, shift))
+            blocks.append(six.float().movedim(2, 0))
+        head = self.head_norm(act).float().view(-1, 1, 2, width).movedim(2, 0)
+        return Conditioning(embed.float()[:, None] + self.start_embed.float(), torch.stack(blocks), head)
 
     def embed(
         self, inputs: Tensor | None, conditioning: Conditioning, first: int, last: int, known: Tensor | None = None
@@ -240,15 +232,18 @@ class Transformer(nn.Module):
     def step(self, x: Tensor, conditioning: Conditioning, first: int, last: int, cache: KVCache | None) -> Tensor:
         """Run the blocks over embedded scales first..last, after whatever the cache holds. (b, l, d) -> (b, l, d)."""
         mask = self.block_mask(first, last)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, conditioning.blocks[layer], mask, cache, layer)
+        if cache is not None:
+            cache.length = self.scales.spans[first][0]
+        for layer, (block, modulation) in enumerate(zip(self.blocks, conditioning.blocks.unbind(0), strict=True)):
+            x = block(x, modulation, mask, cache, layer)
         if cache is not None:
             cache.length = self.scales.spans[last][1]
         return x
 
     def logits(self, hidden: Tensor, conditioning: Conditioning) -> Tensor:
         """(b, l, d) -> (b, l, v) float32."""
-        return linear(self.head, _modulate(hidden, *conditioning.head, self.head.weight.dtype), self.head.bias).float()
+        x = _modulate(hidden, conditioning.head[0], conditioning.head[1], self.head.weight.dtype)
+        return linear(self.head, x, self.head.bias).float()
 
     def refinement(self, out: Tensor) -> Tensor:
         """(b, l, d) of the refiner -> what it adds to the logits, (b, l, v) float32."""

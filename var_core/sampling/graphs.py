@@ -9,11 +9,10 @@ from torch import Tensor
 
 from ..model.transformer import Conditioning, Transformer
 
-Recorder = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
-_KEPT = 3  # numbers of rows whose graphs and buffers are held at once
+_KEPT = 3  # numbers of rows whose graphs are held at once
 
 
-def cuda_recorder(work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+def record(work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
     """Run `work` until its memory has settled, then record it: what repeats it, and where its result lies."""
     side, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
     side.wait_stream(torch.cuda.current_stream())
@@ -25,55 +24,35 @@ def cuda_recorder(work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tenso
     return graph.replay, out
 
 
-class Buffers:
-    """Fixed memory for runs of one number of rows, and the graphs recorded over it."""
+class StepGraphs:
+    """Fixed memory for runs of one number of rows, and the graphs recorded over it; it serves one run at a time."""
 
-    def __init__(self, transformer: Transformer, rows: int, record: Recorder) -> None:
-        self.transformer, self.record, self.cache = transformer, record, transformer.new_cache(rows)
-        self._held: Conditioning | None = None
+    def __init__(self, transformer: Transformer, conditioning: Conditioning) -> None:
+        self.transformer, self.cache, self.lent = transformer, transformer.new_cache(len(conditioning.start)), False
+        self.conditioning = Conditioning(*(part.clone() for part in conditioning))
         self._steps: dict[int, tuple[Tensor, Callable[[], None], Tensor]] = {}
-
-    def hold(self, conditioning: Conditioning) -> Conditioning:
-        """The same numbers in this object's memory."""
-        self._held = self._held or conditioning.copy()
-        self._held.take(conditioning)
-        self.cache.length = 0
-        return self._held
 
     def step(self, x: Tensor, k: int) -> Tensor:
         """`Transformer.step` for scale k alone; the result is overwritten by the next run's scale k."""
-        (start, stop), held = self.transformer.scales.spans[k], self._held
-        assert held is not None
         if k not in self._steps:
-            given = x.clone()
-
-            def work() -> Tensor:
-                self.cache.length = start
-                return self.transformer.step(given, held, k, k, self.cache)
-
-            self._steps[k] = (given, *self.record(work))
+            mine = x.clone()
+            work = lambda: self.transformer.step(mine, self.conditioning, k, k, self.cache)  # noqa: E731
+            self._steps[k] = (mine, *record(work))
         given, replay, out = self._steps[k]
         given.copy_(x)
         replay()
-        self.cache.length = stop
         return out
 
 
-class StepGraphs:
-    """Lends each set of buffers to one run at a time; a run that finds them lent goes without."""
-
-    def __init__(self, transformer: Transformer, record: Recorder = cuda_recorder) -> None:
-        self.transformer, self.record, self._lent = transformer, record, set[int]()
-        self._free: dict[int, Buffers] = {}  # by rows, the longest unused first
-
-    def lend(self, rows: int) -> Buffers | None:
-        if rows in self._lent:
-            return None
-        self._lent.add(rows)
-        return self._free.pop(rows, None) or Buffers(self.transformer, rows, self.record)
-
-    def take_back(self, rows: int, buffers: Buffers) -> None:
-        self._lent.discard(rows)
-        self._free[rows] = buffers
-        if len(self._free) > _KEPT:
-            del self._free[next(iter(self._free))]
+def lend(kept: dict[int, StepGraphs], transformer: Transformer, conditioning: Conditioning) -> StepGraphs | None:
+    """What was kept for as many rows, or new, with these numbers in it; None while another run has it."""
+    rows = len(conditioning.start)
+    kept[rows] = graphs = kept.pop(rows, None) or StepGraphs(transformer, conditioning)  # the youngest last
+    if len(kept) > _KEPT:
+        del kept[next(iter(kept))]
+    if graphs.lent:
+        return None
+    graphs.lent = True
+    for own, given in zip(graphs.conditioning, conditioning, strict=True):
+        own.copy_(given)
+    return graphs

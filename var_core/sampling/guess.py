@@ -7,18 +7,16 @@ right kind for 92 %, and brings completed pictures much nearer to real ones than
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
-
 import torch
 from torch import Tensor
 
+from ..model.memory import Remembered
 from ..model.tokenizer import Tokenizer
 from ..model.transformer import Transformer
 
 SCALES = 4  # 30 tokens; more cost more and say little more
 MOST_CLASSES = 100  # a pass for each of ImageNet's thousand would take longer than the picture
-_REMEMBERED = 256
+_REMEMBERED = 256 * 8  # bytes: as many classes
 
 
 class ClassGuess:
@@ -27,30 +25,19 @@ class ClassGuess:
     def __init__(self, tokenizer: Tokenizer, transformer: Transformer) -> None:
         self.tokenizer, self.transformer = tokenizer, transformer
         self.scales = min(SCALES, len(transformer.scales))
-        self._kept: OrderedDict[bytes, int] = OrderedDict()
+        self.remembered = Remembered(_REMEMBERED)
 
     @property
     def possible(self) -> bool:
         """A model that is told what is known needs no class for it."""
         return self.transformer.known_embed is None and self.transformer.config.classes <= MOST_CLASSES
 
-    def forget(self) -> None:
-        """To be called when the model computes differently from now on."""
-        self._kept.clear()
-
     def __call__(self, tokens: list[Tensor], fraction: Tensor) -> int:
         """tokens per scale (1, l) of a picture whose hole is filled; fraction (h, w), the known share of each finest
         cell. The class index."""
         tokens = [part[:1] for part in tokens[: self.scales]]
-        digest = hashlib.blake2b(fraction.cpu().numpy().tobytes(), digest_size=20)
-        for part in tokens:
-            digest.update(part.cpu().numpy().tobytes())
-        key = digest.digest()
-        if key not in self._kept:
-            self._kept[key] = int(self.log_likelihoods(tokens, fraction).argmax())
-            while len(self._kept) > _REMEMBERED:
-                self._kept.popitem(last=False)
-        return self._kept[key]
+        (best,) = self.remembered([fraction, *tokens], lambda: (self.log_likelihoods(tokens, fraction).argmax(),))
+        return int(best)
 
     @torch.inference_mode()
     def log_likelihoods(self, tokens: list[Tensor], fraction: Tensor) -> Tensor:

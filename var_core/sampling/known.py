@@ -8,9 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..model.infill import known_cells
+from ..model.infill import all_known_cells
 from ..model.tokenizer import Tokenizer
-from ..model.transformer import Transformer
 
 Holding = Literal["evidence", "requantize", "tokens"]
 
@@ -37,6 +36,13 @@ class Known:
     fraction: Tensor | None = None
     evidence: float = 10.0
     codes: list[Tensor] | None = None
+
+    def told(self, sides: tuple[int, ...]) -> Tensor | None:
+        """What a transformer with infill conditioning is told about scales of these sides, (b or 1, l, c + 1): nothing
+        where the published rule is asked for."""
+        if self.method == "tokens" or self.features is None or self.fraction is None:
+            return None
+        return all_known_cells(self.features, self.fraction.expand(len(self.features), -1, -1), sides)
 
 
 class Evidence:
@@ -67,23 +73,3 @@ class Evidence:
         codes = self.tokenizer.codebook.weight.float()
         distance = torch.cdist(lack, codes[None]).square() / self.variance
         return self.strength * weight[None, :, None] * distance
-
-
-class Telling:
-    """What a transformer with infill conditioning is told about the known part; nothing where it has none, and where
-    the published rule is asked for."""
-
-    def __init__(self, known: Known | None, transformer: Transformer) -> None:
-        self.sides = transformer.scales.sides
-        self.features = self.fraction = None
-        if known is None or known.method == "tokens" or known.features is None or transformer.known_embed is None:
-            return
-        self.features, side = known.features, self.sides[-1]  # (b or 1, c, h, w)
-        share = known.keep[-1].view(side, side).float() if known.fraction is None else known.fraction
-        self.fraction = share.to(self.features.device).expand(len(self.features), -1, -1)
-
-    def at(self, first: int, last: int) -> Tensor | None:
-        """(b or 1, l, c + 1) for scales first..last."""
-        if self.features is None or self.fraction is None:
-            return None
-        return torch.cat([known_cells(self.features, self.fraction, side) for side in self.sides[first : last + 1]], 1)

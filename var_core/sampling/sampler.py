@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..model.memory import Remembered
 from ..model.refiner import Refining
 from ..model.tokenizer import Tokenizer
 from ..model.transformer import KVCache, Transformer
-from .graphs import StepGraphs
-from .known import Evidence, Known, Telling
-from .prefixes import Prefixes, fill
+from .graphs import StepGraphs, lend
+from .known import Evidence, Known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,7 @@ class SampleOptions:
     Guidance grows linearly from 0 at the first scale, as the reference's does, but is at least ``guidance_floor`` of
     its end. From scale ``settle`` on the likeliest token is taken: tokens of one scale are drawn without seeing each
     other, so what chance does to fine scales is noise, while coarse ones decide what there is.
-    ``smooth`` takes a Gumbel-softmax mixture of codes instead of the drawn code. ``everywhere`` computes
-    logits and draws at kept positions too, as the reference does (slower, same picture).
+    ``smooth`` takes a Gumbel-softmax mixture of codes instead of the drawn code.
     """
 
     guidance: float = 4.0
@@ -37,21 +36,16 @@ class SampleOptions:
     top_p: float = 0.95
     settle: int | None = None
     smooth: bool = False
-    everywhere: bool = False
 
 
 @dataclass(frozen=True)
 class ScaleStep:
-    """One scale done. `drawn` (l,) marks the positions the model drew; `proposal` (b, l) are the drawn tokens
-    before known ones replaced them and `logits` (b, drawn, v) what they were drawn from, after guidance."""
+    """One scale done. `logits` (b, drawn, v) are what the tokens that are not known were drawn from, after guidance."""
 
     k: int
-    side: int
     tokens: Tensor  # (b, l)
     codes: Tensor  # (b, l, c); with smooth codes the tokens alone do not say the canvas
     canvas: Tensor  # (b, c, h, w) float32
-    drawn: Tensor  # (l,) bool
-    proposal: Tensor | None = None
     logits: Tensor | None = None
     log_likelihood: Tensor | None = None  # (b,) of the drawn tokens under the guided model
 
@@ -102,8 +96,8 @@ def sample(
     known: Known | None = None,
     start_scale: int = 0,
     stop_scale: int | None = None,
-    prefixes: Prefixes | None = None,
-    graphs: StepGraphs | None = None,
+    prefixes: Remembered | None = None,
+    graphs: dict[int, StepGraphs] | None = None,
 ) -> Iterator[ScaleStep]:
     """Predict every scale and yield it.
 
@@ -122,11 +116,12 @@ def sample(
         for k in range(prefix):
             yield run.take(k)
         if 0 < prefix < stop:
-            run.fill_cache(prefix, Prefixes() if prefixes is None else prefixes)
+            run.fill_cache(prefix, prefixes or Remembered(0))
         for k in range(prefix, stop):
             yield run.draw(k)
     finally:
-        run.end()
+        if run.lent is not None:
+            run.lent.lent = False
 
 
 class _Run:
@@ -135,29 +130,24 @@ class _Run:
 
     def __init__(
         self, transformer: Transformer, tokenizer: Tokenizer, labels: Tensor, options: SampleOptions,
-        seeds: Sequence[int], known: Known | None, graphs: StepGraphs | None,
+        seeds: Sequence[int], known: Known | None, graphs: dict[int, StepGraphs] | None,
     ) -> None:  # fmt: skip
         self.transformer, self.tokenizer, self.options, self.seeds = transformer, tokenizer, options, seeds
-        self.known, self.graphs, self.scales, self.b = known, graphs, transformer.scales, labels.shape[0]
+        self.known, self.scales, self.b = known, transformer.scales, labels.shape[0]
         null = transformer.config.null_label
         self.guided = options.guidance != 0 and bool((labels != null).any())
         self.rows = torch.cat((labels, torch.full_like(labels, null))) if self.guided else labels
-        self.lent = graphs.lend(len(self.rows)) if graphs is not None else None
-        conditioning = transformer.condition(self.rows)
+        self.conditioning = transformer.condition(self.rows)
+        self.lent = None if graphs is None else lend(graphs, transformer, self.conditioning)
         self.cache = transformer.new_cache(len(self.rows)) if self.lent is None else self.lent.cache
-        self.conditioning = conditioning if self.lent is None else self.lent.hold(conditioning)
         self.evidence = Evidence(known, tokenizer) if known is not None and known.method != "tokens" else None
-        self.telling = Telling(known, transformer)
+        self.telling = known if transformer.known_embed is not None else None
         self.keeps = [
             torch.zeros(length, dtype=torch.bool) if known is None else known.keep[k].cpu()
             for k, length in enumerate(self.scales.lengths)
         ]
         self.canvas = tokenizer.empty_canvas(self.b)
         self.inputs: list[Tensor] = []  # of scale 1 onwards: the shrunk canvas (b, l, c)
-
-    def end(self) -> None:
-        if self.graphs is not None and self.lent is not None:
-            self.graphs.take_back(len(self.rows), self.lent)
 
     def known_scales(self, start: int) -> int:
         """How many leading scales are known entirely, at least `start`."""
@@ -174,38 +164,39 @@ class _Run:
         tokens, given = self.known.tokens[k].expand(self.b, -1), self.known.codes
         codes = self.tokenizer.codebook(tokens) if given is None or k >= len(given) else given[k].expand(self.b, -1, -1)
         self._grow(codes, k)
-        return ScaleStep(
-            k, self.scales.sides[k], tokens, codes, self.canvas, torch.zeros_like(tokens[0], dtype=torch.bool)
-        )
+        return ScaleStep(k, tokens, codes, self.canvas)
 
-    def fill_cache(self, prefix: int, prefixes: Prefixes) -> None:
+    def _told(self, first: int, last: int) -> Tensor | None:
+        return None if self.telling is None else self.telling.told(self.scales.sides[first : last + 1])
+
+    def fill_cache(self, prefix: int, prefixes: Remembered) -> None:
         """Keys and values of the known scales, in one block-causal pass; one candidate's pass serves all, unless
         their inputs differ (an edit of several pictures)."""
         last = prefix - 1
-        earlier, told = torch.cat(self.inputs[:last], dim=1) if last else None, self.telling.at(0, last)
+        earlier, told = torch.cat(self.inputs[:last], dim=1) if last else None, self._told(0, last)
         decisive = [part for part in (earlier, told) if part is not None]
         if any(not torch.equal(row, part[0]) for part in decisive for row in part[1:]):
             self._pass(earlier, self.cache, 0, last)
             return
 
-        def compute() -> KVCache:
+        def compute() -> tuple[Tensor, Tensor]:
             one = self.transformer.new_cache(len(self.rows) // self.b)
-            first = None if earlier is None else earlier[:1]
-            self._pass(first, one, 0, last, every=self.b)
-            return one
+            self._pass(None if earlier is None else earlier[:1], one, 0, last, every=self.b)
+            return one.filled()
 
-        fill(self.cache, prefixes([part[:1] for part in decisive], self.rows[:: self.b], compute), self.b)
+        keys, values = prefixes([self.rows[:: self.b], *(part[:1] for part in decisive)], compute)
+        self.cache.begin(keys, values, self.b)
 
     def _pass(self, inputs: Tensor | None, cache: KVCache, first: int, last: int, every: int = 1) -> Tensor:
         """The blocks over scales first..last; inputs (b, l, c) are shared by both guidance halves."""
-        conditioning = self.conditioning if every == 1 else self.conditioning.every(every)
+        conditioning = self.conditioning.rows(slice(None, None, every))
         if inputs is not None and self.guided:
             inputs = inputs.repeat(2, 1, 1)
-        told, rows = self.telling.at(first, last), len(self.rows) // every
+        told, rows = self._told(first, last), len(self.rows) // every
         if told is not None:
             told = told[:1].expand(rows, -1, -1) if len(told) == 1 or every > 1 else told.repeat(rows // self.b, 1, 1)
         x = self.transformer.embed(inputs, conditioning, first, last, told)
-        if self.lent is not None and cache is self.lent.cache and first == last:
+        if self.lent is not None and cache is self.cache and first == last:
             return self.lent.step(x, first)
         return self.transformer.step(x, conditioning, first, last, cache)
 
@@ -216,7 +207,7 @@ class _Run:
         """(b or 2b, l, d) -> (b, l, v): (1 + t) * conditional - t * unconditional; one half where t is 0."""
         t = self._guidance(k)
         if t == 0:
-            return self.transformer.logits(hidden[: self.b], self.conditioning.half(self.b))
+            return self.transformer.logits(hidden[: self.b], self.conditioning.rows(slice(self.b)))
         logits = self.transformer.logits(hidden, self.conditioning)
         return (1 + t) * logits[: self.b] - t * logits[self.b :]
 
@@ -228,26 +219,25 @@ class _Run:
         return judged, (judged.softmax(-1) / noise).argmax(-1)
 
     def _choose_in_order(
-        self, k: int, hidden: Tensor, logits: Tensor, against: Tensor | None, noise: Tensor | None, drawn: Tensor,
-        held: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """As `_choose`, one cell after the other, given those before it by the refiner: refined logits first. `drawn`
-        (l,) marks the cells of `logits` (b, n, v) and so on; `held` (b, l) are the tokens of kept cells."""
-        refiner, t, keep = self.transformer.refiner, self._guidance(k), self.keeps[k].tolist()
+        self, k: int, hidden: Tensor, logits: Tensor, against: Tensor | None, noise: Tensor | None, held: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `_choose`, one cell after the other, given those before it by the refiner: refined logits first.
+        `logits` (b, n, v) and so on are of the cells that are drawn; `held` (b, l) are the tokens of the kept ones."""
+        refiner, t = self.transformer.refiner, self._guidance(k)
         assert refiner is not None
         refining = Refining(refiner, hidden[: self.b] if t == 0 else hidden, self.scales.spans[k][0])
         halves, code, found = 1 if t == 0 else 2, None, []
-        for cell, wanted in enumerate(drawn.tolist()):
+        for cell, kept in enumerate(self.keeps[k].tolist()):
             added = self.transformer.refinement(refining.step(None if code is None else code.repeat(halves, 1, 1)))
             added = added if t == 0 else (1 + t) * added[: self.b] - t * added[self.b :]
             token = held[:, cell : cell + 1]
-            if wanted:
+            if not kept:
                 n = len(found)
                 refined = logits[:, n : n + 1] + added
                 judged = refined if against is None else refined - against[:, n : n + 1]
                 judged, proposal = self._choose(judged, None if noise is None else noise[:, n : n + 1])
                 found.append((refined, judged, proposal))
-                token = token if keep[cell] else proposal
+                token = proposal
             code = self.tokenizer.codebook(token)
         refined, judged, proposal = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
         return refined, judged, proposal
@@ -256,9 +246,8 @@ class _Run:
         """Predict a scale, draw where it is not known, and hold what is."""
         options, keep, device = self.options, self.keeps[k], self.rows.device
         hidden = self._pass(self.inputs[-1] if k else None, self.cache, k, k)
-        drawn = torch.ones_like(keep) if options.everywhere else ~keep
-        where, kept = (mask.nonzero()[:, 0].to(device, non_blocking=True) for mask in (drawn, keep))
-        logits = self._logits(hidden if len(where) == len(drawn) else hidden[:, where], k)
+        where, kept = (mask.nonzero()[:, 0].to(device, non_blocking=True) for mask in (~keep, keep))
+        logits = self._logits(hidden if len(where) == len(keep) else hidden[:, where], k)
         lack = against = noise = None
         if self.evidence is not None:
             lack, weight = self.evidence.at(self.canvas, k)
@@ -271,7 +260,7 @@ class _Run:
             held[:, kept] = self.tokenizer.nearest(lack[:, kept]) if lack is not None else source[:, kept]
         refiner = self.transformer.refiner
         if refiner is not None and refiner.refines(self.scales.spans[k][1]) and len(where):
-            logits, judged, proposal = self._choose_in_order(k, hidden, logits, against, noise, drawn, held)
+            logits, judged, proposal = self._choose_in_order(k, hidden, logits, against, noise, held)
         else:
             judged, proposal = self._choose(logits if against is None else logits - against, noise)
         likelihood = logits.log_softmax(-1).gather(-1, proposal[..., None]).sum((1, 2))
@@ -281,7 +270,5 @@ class _Run:
         codes = self.tokenizer.codebook(tokens)
         if options.smooth and noise is not None:
             codes[:, where] = smooth_codes(judged, noise, self.scales.ratio(k), self.tokenizer.codebook.weight)
-        tokens[:, kept] = held[:, kept]
-        codes[:, kept] = self.tokenizer.codebook(held[:, kept])
         self._grow(codes, k)
-        return ScaleStep(k, self.scales.sides[k], tokens, codes, self.canvas, drawn, proposal, logits, likelihood)
+        return ScaleStep(k, tokens, codes, self.canvas, logits, likelihood)

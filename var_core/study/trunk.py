@@ -101,8 +101,8 @@ def begin(config: TransformerConfig, attention: Attention) -> Transformer:
 
 def through(trunk: Transformer, x: Tensor, conditioning: Conditioning, cache: KVCache | None = None) -> Tensor:
     """(b, l, d) -> (b, l, d), after whatever the cache holds."""
-    for layer, block in enumerate(trunk.blocks):
-        x = block(x, conditioning.blocks[layer], None, cache, layer)
+    for layer, (block, modulation) in enumerate(zip(trunk.blocks, conditioning.blocks.unbind(0), strict=True)):
+        x = block(x, modulation, None, cache, layer)
     if cache is not None:
         cache.length += x.shape[1]
     return x

@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...model.transformer import Block, Conditioning, TransformerConfig
+from ...model.transformer import Conditioning, TransformerConfig
 from ..tokens import Batch, Words
 from ..trunk import Cost, begin, cost, guided, mutual, through, twice
 from .held import Held
@@ -41,14 +40,7 @@ class Flow(nn.Module):
         trunk = self.trunk
         angles = 1000 * when[:, None] * torch.exp(torch.arange(_WAVES, device=when.device) * (-math.log(1e4) / _WAVES))
         embed = trunk.class_embed(labels) + self.time(torch.cat((angles.cos(), angles.sin()), 1))
-        act, width = F.silu(embed), trunk.config.width
-        assert trunk.shared_modulation is not None
-        shared, blocks = trunk.shared_modulation(act).view(-1, 1, 6, width), []
-        for block in trunk.blocks:
-            assert isinstance(block, Block)
-            blocks.append(tuple((shared + block.modulation_bias).float().unbind(2)))
-        scale, shift = trunk.head_norm(act).float().view(-1, 1, 2, width).unbind(2)
-        return Conditioning(embed.float()[:, None] + trunk.start_embed, blocks, (scale, shift))
+        return trunk.conditioned(embed)
 
     def _velocity(self, x: Tensor, conditioning: Conditioning) -> Tensor:
         """(b, c, h, w) -> (b, c, h, w)."""
