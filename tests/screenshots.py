@@ -1,6 +1,7 @@
-"""Pictures of the page for the documentation: python tests/screenshots.py [--out assets/docs] [--label CLASS]
+"""Pictures of the page for the documentation: python tests/screenshots.py [--out assets/docs] [--photo FILE]
 
-The photo is drawn by the bundled model itself, so that nothing foreign gets into the repository.
+One edit on three screens, light and dark: idle, painted, running, done, compared. Without --photo the first example is
+edited, which the bundled model has drawn itself, so that nothing foreign gets into the repository.
 """
 
 from __future__ import annotations
@@ -8,14 +9,19 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from page_server import CHROMIUM_FLAGS, serve
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from page_server import CHROMIUM_FLAGS, ROOT, serve
+from playwright.sync_api import Browser, sync_playwright
+from visitor import Visitor
 
-SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
+SIZES = {"desktop": (1440, 900), "tablet": (820, 1180), "phone": (390, 844)}
 THEMES = ("light", "dark")
-STATES = ("idle", "painting", "running", "done")
+STATES = ("idle", "painted", "running", "done", "compared")
+PAINT = ((0.36, 0.62), (0.5, 0.56), (0.62, 0.62), (0.58, 0.76), (0.44, 0.78), (0.38, 0.68), (0.52, 0.68))
+_PHOTO = sorted(path for path in (ROOT / "assets" / "examples").iterdir() if "mask" not in path.name)[0]
 
 
 def names() -> list[str]:
@@ -23,87 +29,71 @@ def names() -> list[str]:
     return [f"page-{size}-{theme}-{state}.jpg" for size in SIZES for theme in THEMES for state in STATES]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "assets" / "docs")
+def arguments(text: str) -> argparse.ArgumentParser:
+    """What every picture of the page can be told."""
+    parser = argparse.ArgumentParser(description=text)
+    parser.add_argument("--out", type=Path, default=ROOT / "assets" / "docs", help="folder of the pictures")
+    parser.add_argument("--photo", type=Path, default=_PHOTO)
     parser.add_argument("--model", default="garden-128")
-    parser.add_argument("--label", default="watercolour · persimmon", help="class of the photo")
-    parser.add_argument("--target", default="watercolour · plum", help="class that its lower half becomes")
+    parser.add_argument("--label", help="class that the painted part becomes (default: none, it is removed)")
+    parser.add_argument("--brush", default="160", help="width of the brush, in pixels of the page")
     parser.add_argument("--seed", default="1")
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        serve(args.model, Path(folder)) as url,
-        sync_playwright() as playwright,
-    ):
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        for size in SIZES:
-            for theme in THEMES:
-                _shots(browser, url, size, theme, args)
+    return parser
+
+
+@contextmanager
+def chromium(model: str) -> Iterator[tuple[Browser, str]]:
+    """A browser, and the address of a page on a server of its own."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    with tempfile.TemporaryDirectory() as folder, serve(model, Path(folder)) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS)
+        yield browser, url
         browser.close()
 
 
+def prepared(visitor: Visitor, args: argparse.Namespace) -> None:
+    """The photo is open, the seed set, the mode chosen."""
+    visitor.upload(args.photo.read_bytes(), args.photo.name)
+    visitor.page.wait_for_function("window.editor.board.picture?.ref")
+    visitor.setting("seed", args.seed)
+    if args.label:
+        visitor.mode("Replace")
+        visitor.label(args.label)
+    visitor.brush(args.brush)
+
+
+def main() -> None:
+    args = arguments(__doc__ or "").parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    with chromium(args.model) as (browser, url):
+        for size in SIZES:
+            for theme in THEMES:
+                _shots(browser, url, size, theme, args)
+
+
 def _shots(browser: Browser, url: str, size: str, theme: str, args: argparse.Namespace) -> None:
-    width, height = SIZES[size]
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)  # type: ignore[arg-type]
-    page = context.new_page()
-    page.goto(url)
-    expect(page.locator("#status .status")).to_contain_text("Ready", timeout=60_000)
+    visitor = Visitor(browser, url, *SIZES[size], touch=size != "desktop", dark=theme == "dark")
+    page = visitor.page
 
     def shot(state: str) -> None:
-        path = args.out / f"page-{size}-{theme}-{state}.jpg"
-        page.screenshot(path=path, type="jpeg", quality=82, full_page=size == "phone" and state != "running")
+        if state != "running":
+            page.mouse.move(2, 2)
+            page.wait_for_timeout(400)  # what fades has faded
+        page.screenshot(path=args.out / f"page-{size}-{theme}-{state}.jpg", type="jpeg", quality=82)
 
     shot("idle")
-    _own_photo(page, args.label, args.seed)
-    _choose(page, args.target)
-    _paint(page)
-    shot("painting")
-    page.locator("#candidates label", has_text="4").click()
-    page.click("#run")
-    page.wait_for_function("document.querySelectorAll('[data-state=running] .vs-strip img').length >= 5", polling="raf")
+    prepared(visitor, args)
+    visitor.stroke(*PAINT)
+    shot("painted")
+    visitor.versions(4)
+    visitor.begin()
+    visitor.reaches(5)
     shot("running")
-    _finished(page)
+    visitor.done()
     shot("done")
-    context.close()
-
-
-def _choose(page: Page, label: str) -> None:
-    page.fill("#label input", label)
-    page.locator("ul[role=listbox] li", has_text=label).first.click()
-
-
-def _own_photo(page: Page, label: str, seed: str) -> None:
-    """Generate a picture, take it as input, and clear what that left in the history's view."""
-    page.locator("#mode label", has_text="Generate").click()
-    _choose(page, label)
-    page.fill("#seed :is(input, textarea)", seed)
-    page.click("#run")
-    _finished(page)
-    page.click("#use")
-    page.locator("#mode label", has_text="Change class").click()
-    expect(page.locator(".mp[data-ready]")).to_be_visible()
-
-
-def _paint(page: Page) -> None:
-    box = page.locator(".mp-mask").bounding_box()
-    assert box is not None
-    page.locator("[data-size]").fill("190")
-    places = [(0.36, 0.7), (0.5, 0.64), (0.62, 0.7), (0.58, 0.84), (0.44, 0.86), (0.38, 0.76), (0.5, 0.76)]
-    page.mouse.move(box["x"] + box["width"] * places[0][0], box["y"] + box["height"] * places[0][1])
-    page.mouse.down()
-    for u, v in places[1:]:
-        page.mouse.move(box["x"] + box["width"] * u, box["y"] + box["height"] * v, steps=5)
-    page.mouse.up()
-    expect(page.locator(".mp[data-painted=yes]")).to_be_visible()
-    page.mouse.move(2, 2)
-
-
-def _finished(page: Page) -> None:
-    expect(page.locator("#status .status")).to_contain_text("Done", timeout=120_000)
-    expect(page.locator("#download")).to_be_enabled(timeout=30_000)
+    visitor.compare()
+    shot("compared")
+    visitor.close()
 
 
 if __name__ == "__main__":

@@ -116,6 +116,24 @@ class Visitor:
         self.page.fill("#label", text)
         self.page.locator("#classes [role=option]", has_text=text).first.click()
 
+    def brush(self, width: str) -> None:
+        self.page.fill("[data-size]", width)
+
+    def compare(self) -> None:
+        """Before and after side by side, the divider where the page puts it."""
+        self.page.click("[data-act=compare]")
+        expect(self.page.locator("[data-act=compare][aria-pressed=true]")).to_have_count(1)
+
+    def reaches(self, scale: int) -> None:
+        """A run has drawn so many scales."""
+        self.page.wait_for_function(f"+document.querySelector('.ed').dataset.scale >= {scale}", polling="raf")
+
+    def point(self, selector: str) -> None:
+        """The pointer moves there, as one sees."""
+        box = self.page.locator(selector).bounding_box()
+        assert box is not None
+        self.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=12)
+
     def versions(self, count: int) -> None:
         self.page.select_option("#candidates", str(count))
 
