@@ -70,9 +70,9 @@ NAMED: tuple[Named, ...] = (
     Named("the average is the last weights", "var_core/train/run.py",
         "get_ema_multi_avg_fn(min(decay,", "get_ema_multi_avg_fn(min(0.0,", ("tests/train/test_run.py",)),
     Named("labels are never dropped in training", "var_core/train/transformer.py",
-        "labels.append(self.null if dropped else label)", "labels.append(label)", ("tests/train/test_recipe.py",)),
+        "labels.append(self.null if dropped else label)", "labels.append(label)", ("tests/train/test_beginnings.py",)),
     Named("the refiner sees the cell that it draws", "var_core/model/refiner.py",
         "before[:, 1:] = codes[:, :-1]", "before[:] = codes", ("tests/model/test_refiner.py",)),
     Named("nothing is withheld in validation", "var_core/measures/likelihood.py",
-        'told = batch.known if name == "loss"', 'told = batch.known if name == name', ("tests/train/test_recipe.py",)),
+        'told = batch.known if name == "loss"', 'told = batch.known if name == name', ("tests/train/test_beginnings.py",)),
 )  # fmt: skip
