@@ -19,7 +19,7 @@ from .session import Asked, Session, Sessions
 from .tiles import Tiles
 from .turns import Ticket, Turns
 
-MOST = 1100 * 2**20  # bytes of one run
+MOST = 1200 * 2**20  # bytes of one run
 _LOOK = 0.5  # seconds between two looks at the queue: how long a stopped visitor still stands in it
 
 
@@ -82,17 +82,30 @@ class Work:
 
 def cost(plan: Plan, candidates: int) -> int:
     """Bytes that a run of this plan holds: the picture and what its mask comes down to once, every window's own mask,
-    and what is drawn for every candidate, and twice more while it is put in."""
+    what is drawn for every candidate, and twice more while it is put in; and what detail works on."""
     left, top, right, bottom = plan.bounds or (0, 0, *plan.picture.size)
-    return _bytes(plan.picture.size, (right - left) * (bottom - top), plan.boxes, candidates)
+    return _bytes(plan.picture.size, (right - left) * (bottom - top), plan.boxes, candidates) + _detail(*plan.detailed)
 
 
 def cost_again(result: Result, candidates: int) -> int:
     """The same of a branch, which plans anew what its base was asked."""
     width, height = result.patches[0].size
-    return _bytes(result.picture.size, width * height, [done.box for done in result.passes], candidates)
+    boxes = [done.box for done in result.passes]
+    largest = max((_area(done.box) for done in result.passes if done.detail), default=0)
+    return _bytes(result.picture.size, width * height, boxes, candidates) + _detail(
+        largest, min(largest, width * height)
+    )
 
 
 def _bytes(size: tuple[int, int], drawn: int, boxes: Sequence[Box | None], candidates: int) -> int:
-    masks = sum((box[2] - box[0]) * (box[3] - box[1]) for box in boxes if box is not None)
-    return 6 * size[0] * size[1] + masks + 4 * drawn * (candidates + 2)
+    return 6 * size[0] * size[1] + sum(map(_area, boxes)) + 4 * drawn * (candidates + 2)
+
+
+def _area(box: Box | None) -> int:
+    return 0 if box is None else (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _detail(pixels: int, painted: int) -> int:
+    """Bytes that detail takes for a window of so many pixels, which looks a little further around where it is small:
+    measured on windows of 9 megapixels."""
+    return 75 * max(pixels, min(9 * pixels // 4, 1280**2)) + 170 * painted

@@ -74,5 +74,6 @@ NAMED: tuple[Named, ...] = (
     Named("the refiner sees the cell that it draws", "var_core/model/refiner.py",
         "before[:, 1:] = codes[:, :-1]", "before[:] = codes", ("tests/model/test_refiner.py",)),
     Named("nothing is withheld in validation", "var_core/measures/likelihood.py",
-        'told = batch.known if name == "loss"', 'told = batch.known if name == name', ("tests/train/test_beginnings.py",)),
+        'told = batch.known if name == "loss"', "told = batch.known if name == name",
+        ("tests/train/test_beginnings.py",)),
 )  # fmt: skip

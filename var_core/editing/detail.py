@@ -18,6 +18,7 @@ from .joining import copied, joined
 from .patches import Match, padded, usable
 
 _LARGEST = 1600  # pixels of a side up to which patches are matched: beyond, what is found is copied in larger pieces
+_MATCHED = 600_000  # pixels of a hole up to which they are: what bounds a level's time
 _SMALLEST = 12  # pixels of the coarsest level's shorter side, at least
 _SHOWN = 100  # pixels of a side from which on a level is worth a look
 _PLACES = 60  # a level with fewer patches to copy is too coarse
@@ -78,6 +79,10 @@ def _as_it_is(photo: np.ndarray, soft: np.ndarray, hole: np.ndarray) -> Steps:
     return Steps(1, iter((np.where(hole[..., None], soft, photo),)))
 
 
+def _is_matched(hole: np.ndarray) -> bool:
+    return max(hole.shape) <= _LARGEST and int(hole.sum()) <= _MATCHED
+
+
 def _is_shown(level: _Level) -> bool:
     return min(level.hole.shape) >= _SHOWN
 
@@ -89,7 +94,7 @@ def _continued(
     for number, level in enumerate(reversed(levels)):
         if ways is not None:
             ways = _finer(ways, level.hole.shape)
-        if ways is not None and max(level.hole.shape) > _LARGEST:
+        if ways is not None and not _is_matched(level.hole):
             picture = copied(level.colours, ways, level.hole)
         else:
             ways, mean = _solved(level, ways, number, _hints(level, soft, trust), rng)
@@ -120,8 +125,7 @@ def _pyramid(photo: np.ndarray, hole: np.ndarray, known: np.ndarray) -> list[_Le
         is_known = share > _KNOWN
         is_hole = (missing > 0) & ~is_known
         means = _share_of(colours, share) if levels else colours  # the finest pixels are known or not
-        matched = max(share.shape) <= _LARGEST
-        level = _Level(means, is_known, is_hole, _share_of(slopes, flat) if matched else slopes[:0])
+        level = _Level(means, is_known, is_hole, _share_of(slopes, flat) if _is_matched(is_hole) else slopes[:0])
         thick = cv2.distanceTransform(is_hole.astype(np.uint8), cv2.DIST_L2, 3).max()
         enough = usable(is_known, _RADII[0]).sum() >= _PLACES and min(is_known.shape) >= _SMALLEST
         if levels and not (enough and is_hole.any()):
@@ -240,7 +244,7 @@ def _refined(
         height, width = is_hole.shape
         drawn = cv2.resize(drawn, (width, height), interpolation=cv2.INTER_CUBIC)
         reduced = cv2.resize(pictures[level + 1], (width, height), interpolation=cv2.INTER_CUBIC)
-        if max(height, width) <= _LARGEST and usable(is_known, _RADII[-1]).any():
+        if _is_matched(is_hole) and usable(is_known, _RADII[-1]).any():
             ways = _fitting(drawn, reduced, is_hole, is_known, rng)
         elif ways is not None:
             ways = _finer(ways, is_hole.shape)

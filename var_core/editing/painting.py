@@ -14,6 +14,7 @@ from .plan import Plan
 from .preview import small
 
 _AROUND = 1280  # pixels of a side up to which detail looks further around than the model did
+_SOFTLY = Image.Resampling.BICUBIC
 
 
 class Painting:
@@ -74,8 +75,8 @@ class Painting:
         self, number: int, box: Box, alpha: Image.Image, way: Way, seeds: Sequence[int]
     ) -> tuple[int, Iterator[list[Image.Image]]]:
         """Give the window that was added last, number `number`, the photo's detail; a seed a candidate. Returns how
-        many levels there are, and per level the window's pictures, one a candidate; with the last one they are pasted
-        in place of what was added."""
+        many levels there are, of one candidate after the other, so that only one's are held, and per level the window's
+        pictures, one a candidate; with the last one they are pasted in place of what was added."""
         near = _around(box, self.picture.size)
         owner = self.owner[near[1] : near[3], near[0] : near[2]]
         known, hole = owner <= number, owner == number + 1
@@ -85,32 +86,33 @@ class Painting:
             hole = np.zeros_like(known)
             hole[at] = np.asarray(alpha.crop(local)) > 0
             known = known & ~hole
-        steps = []
-        for patch, part, seed in zip(self.drawn, self.before, seeds, strict=True):
-            photo = self._seen(part, near)
-            soft = photo.copy()
+        place, size = (near[0] - box[0], near[1] - box[1]), (near[2] - near[0], near[3] - near[1])
+
+        def begin(index: int) -> detail.Steps:
+            photo = self._seen(self.before[index], near)
+            soft, patch = photo.copy(), self.drawn[index]
             soft[at] = np.asarray(patch.resize(alpha.size, Image.Resampling.LANCZOS).crop(local))
             if way == "continued":
-                steps.append(detail.continued(photo, soft, hole, known, seed))
-            else:
-                steps.append(detail.refined(photo, soft, hole, known, (box[2] - box[0]) / patch.width, seed))
-        place = (near[0] - box[0], near[1] - box[1])
-        return steps[0].count, self._sharpened(box, alpha, place, (near[2] - near[0], near[3] - near[1]), steps)
+                return detail.continued(photo, soft, hole, known, seeds[index])
+            return detail.refined(photo, soft, hole, known, (box[2] - box[0]) / patch.width, seeds[index])
 
-    def _sharpened(
-        self, box: Box, alpha: Image.Image, place: tuple[int, int], size: tuple[int, int], steps: list[detail.Steps]
-    ) -> Iterator[list[Image.Image]]:
-        """Per level the pictures in the window, from pictures of its surroundings that lie at `place` in it."""
-        for level in range(1, steps[0].count + 1):
-            windows = []
-            for each in steps:
-                made = Image.fromarray(next(each.pictures))
-                windows.append(Image.new("RGB", alpha.size))
-                windows[-1].paste(made if made.size == size else made.resize(size, Image.Resampling.BICUBIC), place)
-            if level == steps[0].count:
-                parts = zip(self.before, windows, strict=True)
-                self.parts = [self._pasted(part, box, alpha, window) for part, window in parts]
-            yield windows
+        def levels(steps: detail.Steps | None) -> Iterator[list[Image.Image]]:
+            windows = [patch.resize(alpha.size, Image.Resampling.LANCZOS) for patch in self.drawn]
+            parts = list(self.parts)
+            for index in range(len(windows)):
+                steps = begin(index) if steps is None else steps
+                for level, picture in enumerate(steps.pictures, 1):
+                    made = Image.fromarray(picture)
+                    windows[index] = Image.new("RGB", alpha.size)
+                    windows[index].paste(made if made.size == size else made.resize(size, _SOFTLY), place)
+                    if level == steps.count:
+                        parts[index] = self._pasted(self.before[index], box, alpha, windows[index])
+                        self.parts = list(parts)
+                    yield list(windows)
+                steps = None
+
+        first = begin(0)
+        return first.count * len(self.drawn), levels(first)
 
     def _seen(self, part: Image.Image, box: Box) -> np.ndarray:
         """What stands in a box of the picture with that part in it, (h, w, 3) uint8."""

@@ -72,6 +72,17 @@ class Plan:
             return None
         return "continued" if edit.label is None and edit.start_scale == 0 else "refined"
 
+    @property
+    def detailed(self) -> tuple[int, int]:
+        """Pixels of the largest window that gets detail, and how many of them are repainted."""
+        found = [(0, 0)]
+        for number, box in enumerate(self.boxes):
+            if box is not None and self.owner is not None and self.way(number) is not None:
+                left, top, right, bottom = inside(box, self.picture.size)[0]
+                own = self.owner[top:bottom, left:right] == number + 1
+                found.append((own.size, int(np.count_nonzero(own))))
+        return max(found)
+
     def shares(self, number: int) -> Shares:
         """What is known of a window."""
         if number not in self._shares:
