@@ -7,6 +7,7 @@ import { softened } from './scene.js';
 
 const REFUSED = 'The server did not take this: it is busy, or the connection is gone. Nothing is lost; try again.';
 const UNSAID = 600; // ms after the end of a run within which its last message must be there
+const STALE = 5000; // ms after a stop in which an end may still be that of the stopped run
 
 export class Run {
   #editor;
@@ -16,6 +17,8 @@ export class Run {
   #scene = null; // how what arrives is drawn
   #heard = 0;
   #drawn = 0; // the number of the message seen last
+  #begun = 0;
+  #stopped = -STALE;
 
   constructor(editor, trigger) {
     this.#editor = editor;
@@ -129,7 +132,7 @@ export class Run {
 
   #begin() {
     this.#count++;
-    this.#heard = performance.now();
+    this.#heard = this.#begun = performance.now();
     document.body.dataset.running = 'yes';
     this.#scene = null;
     this.#editor.live.stop();
@@ -197,6 +200,7 @@ export class Run {
 
   stop() {
     if (!this.going) return;
+    this.#stopped = performance.now();
     this.#trigger('clear');
     this.#end();
     this.#editor.say('Stopped. Everything is as it was.', 'stopped');
@@ -204,16 +208,26 @@ export class Run {
 
   /** The server did not take it, or the connection is gone. */
   failed() {
-    if (!this.going) return;
-    this.#end();
-    this.#editor.say(REFUSED, 'failed');
+    this.#doubt(0);
   }
 
   /** The server has sent everything. */
   ended() {
+    this.#doubt(UNSAID);
+  }
+
+  /** Something ended: if it was the run that goes on, its last message must come within `patience` ms. */
+  #doubt(patience) {
     const mine = this.#count;
-    setTimeout(() => {
-      if (this.#goesOn(mine) && performance.now() - this.#heard > UNSAID) this.failed();
-    }, UNSAID + 100);
+    const stale = performance.now() - this.#stopped < STALE;
+    setTimeout(
+      () => {
+        if (!this.#goesOn(mine)) return;
+        if (stale ? this.#heard > this.#begun : performance.now() - this.#heard < patience) return;
+        this.#end();
+        this.#editor.say(REFUSED, 'failed');
+      },
+      stale ? STALE : patience && patience + 100,
+    );
   }
 }
