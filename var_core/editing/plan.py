@@ -77,10 +77,9 @@ class Plan:
         """Pixels of the largest window that gets detail, and how many of them are repainted."""
         found = [(0, 0)]
         for number, box in enumerate(self.boxes):
-            if box is not None and self.owner is not None and self.way(number) is not None:
+            if box is not None and self.way(number) is not None:
                 left, top, right, bottom = inside(box, self.picture.size)[0]
-                own = self.owner[top:bottom, left:right] == number + 1
-                found.append((own.size, int(np.count_nonzero(own))))
+                found.append(((right - left) * (bottom - top), self.mask(number).histogram()[255]))
         return max(found)
 
     def shares(self, number: int) -> Shares:
