@@ -65,6 +65,20 @@ def test_settings_come_back(engine: Engine, tmp_path: Path) -> None:
     assert repeated.images[0].tobytes() == result.images[0].tobytes()
 
 
+def test_files_from_before_there_was_detail_are_replayed(engine: Engine, tmp_path: Path) -> None:
+    mask = rectangle(SIZE, (30, 20, 70, 60))
+    _, result = finish(engine, task="inpaint", image=scenery(*SIZE), mask=mask, seed=1, detail=False)
+    engine.save(result, tmp_path / "old.png")
+
+    def older(document: dict) -> None:
+        document["version"] = 3
+        document["settings"].pop("detail")
+        document["passes"][0].pop("detail")
+
+    altered(tmp_path / "old.png", older)
+    assert engine.replay(tmp_path / "old.png").tobytes() == result.images[0].tobytes()
+
+
 def test_what_carries_no_recipe_says_so(engine: Engine, tmp_path: Path) -> None:
     scenery(40, 40).save(tmp_path / "plain.png")
     (tmp_path / "text.png").write_text("hello")

@@ -25,7 +25,7 @@ from torch import Tensor
 from ..request import Box, Pass, Result, Way, described, inside
 from .images import open_image, read_private
 
-VERSION = 4
+VERSION, _READ = 4, (3, 4)  # 3 had no detail
 _MOST_WINDOWS, _MOST_SCALES = 255, 64
 
 
@@ -106,7 +106,7 @@ def _document(path: str | Path) -> dict[str, Any] | None:
         found = None if private is None else json.loads(private)
     except (ValueError, RecursionError):
         found = None
-    return found if isinstance(found, dict) and found.get("version") == VERSION else None
+    return found if isinstance(found, dict) and found.get("version") in _READ else None
 
 
 def read(path: str | Path) -> Recipe:
@@ -168,9 +168,10 @@ def _pass(entry: dict[str, Any], size: tuple[int, int]) -> Pass:
         return Pass(tokens, codes)
     box = _box(entry["box"], size)
     side = box[2] - box[0]
-    if entry["detail"] not in (None, *get_args(Way)):
+    way = entry.get("detail")
+    if way not in (None, *get_args(Way)):
         raise ValueError("its detail is none that is known")
-    return Pass(tokens, codes, box, _picture(entry["alpha"], "L", (side, side), (side, side)), entry["detail"])
+    return Pass(tokens, codes, box, _picture(entry["alpha"], "L", (side, side), (side, side)), way)
 
 
 def _codes(text: str, length: int) -> Tensor:
