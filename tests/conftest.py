@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,6 +87,16 @@ def browser():
         chromium = playwright.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def visitor(browser, url: str) -> Iterator[Any]:
+    """Somebody who has opened the page."""
+    from visitor import Visitor
+
+    one = Visitor(browser, url)
+    yield one
+    one.close()
 
 
 def scenery(width: int, height: int, seed: int = 0) -> Image.Image:

@@ -100,3 +100,26 @@ def test_whoever_waits_for_a_step_is_told_that_the_server_ends(model_file: Path)
     first.join()
     second.join()
     assert told and "ending" in told[0]
+
+
+def test_engines_are_read_once(model_file: Path) -> None:
+    copies = [str(model_file)]
+    engines = Engines(copies[0])
+    first = engines.get()
+    assert engines.get(copies[0]) is first
+    with pytest.raises(ValueError, match="no model"):
+        engines.get("var-d99")
+    assert engines.missing("var-d99") is False
+    engines.note("a", 2.0)
+    assert engines.pace("a") == "a picture takes about 2.0 s here" and engines.pace("b") == ""
+
+
+def test_the_default_model_is_read_in_the_background(model_file: Path) -> None:
+    engines = Engines(str(model_file))
+    engines.close()
+    engines = Engines(str(model_file))
+    engines.start()
+    assert engines._thread is not None
+    engines._thread.join()
+    assert "a picture takes about" in engines.pace(str(model_file))
+    engines.close()

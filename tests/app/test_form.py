@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import rectangle, scenery
+from conftest import SIDES, rectangle, scenery
 
 from app.form import (
     ADVANCED,
@@ -20,7 +20,7 @@ from app.form import (
     build_edit,
     read_form,
 )
-from var_core import CHANCE, EDIT, Chance, Edit
+from var_core import CHANCE, EDIT, Chance, Edit, Engine
 
 PHOTO, MASK = scenery(90, 70), rectangle((90, 70), (20, 20, 50, 50))
 OTHER = {  # of every setting a value that is not its default
@@ -177,3 +177,19 @@ def test_a_shape_that_is_there_already_says_so() -> None:
 def test_what_is_out_of_range_is_named(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"must be .*got .*{value}"):
         build_chance(form(**{name: value}), "inpaint", 10), edit("inpaint", **{name: value})
+
+
+def test_sketch_and_strength_become_scales() -> None:
+    edit = build_edit(form(mode="vary", strength="detail"), "vary", len(SIDES), scenery(60, 60), None)
+    assert edit.start_scale == 7
+    assert build_chance(form(sketch=True), "generate", len(SIDES)).stop_scale == 6
+    assert build_chance(form(sketch=True), "outpaint", len(SIDES)).stop_scale is None
+    assert build_chance(form(sketch=True, strength="detail"), "inpaint", 10).stop_scale == 9  # two scales are drawn
+    assert build_chance(form(sketch=True, strength="detail"), "inpaint", 6).stop_scale is None  # nothing would be left
+    assert build_chance(form(sketch=True, strength="detail"), "generate", 10).stop_scale == 6
+
+
+def test_a_setting_is_automatic_only_where_nothing_is_said(engine: Engine) -> None:
+    usual = engine.defaults("edit").guidance
+    assert build_chance(form(guidance=""), "edit", 10).guidance is None
+    assert build_chance(form(guidance=f"{usual:g}"), "edit", 10).guidance == usual

@@ -17,7 +17,7 @@ from test_canvas import layer
 
 from app.engines import Engines
 from app.examples import examples
-from app.form import CONTROLS, build_chance, build_edit, read_form
+from app.form import CONTROLS
 from app.handlers import Handlers
 from app.session import Session
 from app.turns import AT_ONCE, EACH, WAITING
@@ -379,29 +379,6 @@ def test_a_recipe_sets_only_what_fits(handlers: Handlers, tmp_path: Path) -> Non
     assert (found["ratio"], found["left"], found["top"]) == ("by sides", 0, 3)
 
 
-def test_engines_are_read_once(model_file: Path) -> None:
-    copies = [str(model_file)]
-    engines = Engines(copies[0])
-    first = engines.get()
-    assert engines.get(copies[0]) is first
-    with pytest.raises(ValueError, match="no model"):
-        engines.get("var-d99")
-    assert engines.missing("var-d99") is False
-    engines.note("a", 2.0)
-    assert engines.pace("a") == "a picture takes about 2.0 s here" and engines.pace("b") == ""
-
-
-def test_the_default_model_is_read_in_the_background(model_file: Path) -> None:
-    engines = Engines(str(model_file))
-    engines.close()
-    engines = Engines(str(model_file))
-    engines.start()
-    assert engines._thread is not None
-    engines._thread.join()
-    assert "a picture takes about" in engines.pace(str(model_file))
-    engines.close()
-
-
 def test_a_failed_download_is_one_sentence(handlers: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(name: str) -> None:
         raise ValueError("the model hub cannot be reached")
@@ -411,26 +388,6 @@ def test_a_failed_download_is_one_sentence(handlers: Handlers, monkeypatch: pyte
     assert said["kind"] == "failed" and said["text"] == "The model hub cannot be reached."
     (said,) = stream(handlers, begun(handlers), do="fetch", model="../x")
     assert "no such model" in said["text"]
-
-
-def form(**changes: object):
-    return read_form(values(**changes))
-
-
-def test_sketch_and_strength_become_scales() -> None:
-    edit = build_edit(form(mode="vary", strength="detail"), "vary", len(SIDES), scenery(60, 60), None)
-    assert edit.start_scale == 7
-    assert build_chance(form(sketch=True), "generate", len(SIDES)).stop_scale == 6
-    assert build_chance(form(sketch=True), "outpaint", len(SIDES)).stop_scale is None
-    assert build_chance(form(sketch=True, strength="detail"), "inpaint", 10).stop_scale == 9  # two scales are drawn
-    assert build_chance(form(sketch=True, strength="detail"), "inpaint", 6).stop_scale is None  # nothing would be left
-    assert build_chance(form(sketch=True, strength="detail"), "generate", 10).stop_scale == 6
-
-
-def test_a_setting_is_automatic_only_where_nothing_is_said(engine: Engine) -> None:
-    usual = engine.defaults("edit").guidance
-    assert build_chance(form(guidance=""), "edit", 10).guidance is None
-    assert build_chance(form(guidance=f"{usual:g}"), "edit", 10).guidance == usual
 
 
 def test_examples_have_pictures_and_masks() -> None:

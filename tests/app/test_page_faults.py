@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -15,13 +14,6 @@ from visitor import Visitor, png
 from app.runs import gathered
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def visitor(browser: Browser, url: str) -> Iterator[Visitor]:
-    one = Visitor(browser, url)
-    yield one
-    one.close()
 
 
 def test_what_is_enlarged_much_is_said_before_the_run(visitor: Visitor) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from conftest import rectangle, scenery
@@ -13,13 +11,6 @@ from test_page_models import fresh, hub, official  # noqa: F401
 from visitor import Visitor, png
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def visitor(browser: Browser, url: str) -> Iterator[Visitor]:
-    one = Visitor(browser, url)
-    yield one
-    one.close()
 
 
 def begun(visitor: Visitor) -> None:

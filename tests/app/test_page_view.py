@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from conftest import scenery
 from PIL import Image
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 from visitor import Visitor, pixels
 
 pytestmark = pytest.mark.browser
@@ -25,13 +23,6 @@ PIXELS = """async () => {
     return [...at, c.toDataURL('image/png')];
   }));
   return all; }"""
-
-
-@pytest.fixture
-def visitor(browser: Browser, url: str) -> Iterator[Visitor]:
-    one = Visitor(browser, url)
-    yield one
-    one.close()
 
 
 def tiles(visitor: Visitor, count: int) -> list[tuple[int, int, np.ndarray]]:
