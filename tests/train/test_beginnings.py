@@ -17,7 +17,7 @@ from var_core.model.scales import Scales
 from var_core.model.tokenizer import Tokenizer, tiny_config
 from var_core.model.transformer import Block, Transformer, TransformerConfig
 from var_core.pictures.data import Pictures
-from var_core.train.augment import Wild, colour_change, own_chances, recolour, wild
+from var_core.train.augment import Wild, colour_change, own_chances, recolour, uniform, wild
 from var_core.train.codes import cut_after, kmeans, quantize_through, restart_codes, start_codes
 from var_core.train.corruption import corrupted_chain, near_codes
 from var_core.train.critics import Critics, feature_loss, pixel_loss
@@ -158,15 +158,17 @@ def test_near_codes_are_near() -> None:
 def test_a_chain_without_mistakes_is_the_quantizers_and_mistakes_move_later_targets() -> None:
     tokenizer, features = build(), torch.randn(2, 32, 4, 4, generator=torch.Generator().manual_seed(0))
     near, true = near_codes(tokenizer.codebook.weight, 4), true_chain(tokenizer, features)
-    chain = corrupted_chain(tokenizer, features, near, 0.0, EVERYWHERE, chances(2))
+    chance = uniform(chances(2), tokenizer.scales.total)
+    none, all_ = torch.zeros(2), torch.ones(2)
+    chain = corrupted_chain(tokenizer, features, near, none, chance, EVERYWHERE)
     assert torch.equal(chain.targets, true.targets) and torch.allclose(chain.inputs, true.inputs, atol=1e-5)
-    wrong = corrupted_chain(tokenizer, features, near, 2.0, EVERYWHERE, chances(2))
+    wrong = corrupted_chain(tokenizer, features, near, all_, chance, EVERYWHERE)
     assert torch.equal(wrong.targets[:, :1], chain.targets[:, :1])
     assert not torch.equal(wrong.inputs[:, :4], chain.inputs[:, :4])
     lack = tokenizer.shrink(features, 1) - wrong.inputs[:, :4]
     assert torch.equal(wrong.targets[:, 1:5], tokenizer.nearest(lack))
     nowhere = [torch.zeros_like(mark) for mark in EVERYWHERE]
-    held = corrupted_chain(tokenizer, features, near, 1.0, nowhere, chances(2))
+    held = corrupted_chain(tokenizer, features, near, all_, chance, nowhere)
     assert torch.equal(held.targets, chain.targets)
 
 
@@ -216,14 +218,18 @@ def test_labels_and_holes_come_in_the_shares_of_the_recipe() -> None:
     choices = TransformerTraining(batch=400, labelled=0.5, balance=1.0, all_unknown=0.25, label_drop=0.5,
                                   label_drop_unknown=0.0)  # fmt: skip
     make = HoledPictures(build(), choices, [pictures], [pictures], Workers(), False)
-    batch, rngs = make(np.random.default_rng(0))
+    holed = make(np.random.default_rng(0))
+    assert len(holed.rate) == 400 and 0.25 < float(holed.rate.max()) <= choices.corruption
+    near = near_codes(make.tokenizer.codebook.weight, 4)
+    batch = make.encoded(holed, near)[0]
     unknown = torch.cat(batch.unknown, 1).all(1) & (batch.known[..., -1].amax(1) == 0)
-    assert len(rngs) == 400 and float(unknown.float().mean()) == pytest.approx(0.25, abs=0.06)
+    assert float(unknown.float().mean()) == pytest.approx(0.25, abs=0.06)
     named = batch.labels[:200][unknown[:200]]
     assert (batch.labels[200:] == 2).all() and set(named.tolist()) == {0, 1}  # never dropped where nothing is known
     assert float((named == 1).float().mean()) == pytest.approx(0.5, abs=0.2)  # one has a ninth of the pictures
     assert float((batch.labels[:200][~unknown[:200]] == 2).float().mean()) == pytest.approx(0.5, abs=0.1)
-    share = HoledPictures(build(), choices, [pictures], [pictures], Workers(1, 2), False)(np.random.default_rng(0))[0]
+    half = HoledPictures(build(), choices, [pictures], [pictures], Workers(1, 2), False)
+    share = half.encoded(half(np.random.default_rng(0)), near)[0]
     assert torch.equal(share.labels, batch.labels[200:]) and torch.allclose(share.features, batch.features[200:])
 
 
@@ -287,7 +293,9 @@ def test_drawn_tokens_are_likely_ones_in_up_to_the_share() -> None:
 
     def draw(top_k: int, most: float) -> torch.Tensor:
         none = contextlib.nullcontext()
-        return torch.cat(drawn_tokens(transformer, tokenizer, tokens, top_k, most, chances(60), none), 1)  # type: ignore[arg-type]
+        own = chances(60)
+        chance, share = uniform(own, 30), torch.tensor([most * rng.random() for rng in own])
+        return torch.cat(drawn_tokens(transformer, tokenizer, tokens, top_k, share, chance, none), 1)  # type: ignore[arg-type]
 
     true, logits = torch.cat(tokens, 1), transformer(torch.full((60,), 2), tokenizer.teacher_inputs(tokens))
     assert torch.equal(draw(5, 0.0), true)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..model.infill import all_known_cells
 from ..model.tokenizer import Tokenizer
 from ..model.transformer import Transformer
-from ..pictures.data import Pictures, stack, to_model
+from ..pictures.data import Pictures, stack, to_images
 
 _BATCH = 16
 
@@ -49,16 +49,23 @@ def encode_batch(
     tokenizer: Tokenizer, pictures: np.ndarray, holes: np.ndarray, labels: np.ndarray, bfloat16: bool = True
 ) -> Batch:
     """pictures (b, H, W, 3) uint8, holes (b, H, W) bool, labels (b,)."""
-    filled = [fill(picture, hole) for picture, hole in zip(pictures, holes, strict=True)]
+    both = stack([*pictures, *(fill(picture, hole) for picture, hole in zip(pictures, holes, strict=True))])
+    some = (torch.from_numpy(part) for part in (both, holes, labels))
+    return encode_filled(tokenizer, *some, bfloat16=bfloat16)
+
+
+@torch.no_grad()
+def encode_filled(tokenizer: Tokenizer, both: Tensor, holes: Tensor, labels: Tensor, *, bfloat16: bool) -> Batch:
+    """both (2 b, 3, H, W) uint8: the pictures, then the same with their holes (b, H, W) bool filled; labels (b,)."""
     device, side = tokenizer.device, tokenizer.scales.finest
-    image = to_model(stack([*pictures, *filled]), device).contiguous(memory_format=torch.channels_last)
+    image = to_images(both, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
         true, told = tokenizer.features(image).chunk(2)
-    open_ = torch.from_numpy(~holes).to(device).float()[:, None]
+    open_ = (~holes.to(device, non_blocking=True)).float()[:, None]
     fraction = F.interpolate(open_, size=(side, side), mode="area")[:, 0]  # (b, h, w)
     known = all_known_cells(told, fraction, tokenizer.scales.sides)
     unknown = [cells.reshape(len(holes), -1) < 1 - 1e-6 for cells in known[..., -1].split(tokenizer.scales.lengths, 1)]
-    return Batch(torch.from_numpy(labels).to(device), torch.lerp(true, told, fraction[:, None]), known, unknown)
+    return Batch(labels.to(device, non_blocking=True), torch.lerp(true, told, fraction[:, None]), known, unknown)
 
 
 @torch.no_grad()

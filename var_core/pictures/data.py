@@ -141,6 +141,12 @@ def stack(squares: list[np.ndarray]) -> np.ndarray:
     return np.ascontiguousarray(np.stack(squares).transpose(0, 3, 1, 2))
 
 
+def to_images(batch: Tensor, device: torch.device) -> Tensor:
+    """(b, 3, H, W) uint8 -> [-1, 1] float32, channels last."""
+    image = batch.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+    return image.float() / 127.5 - 1
+
+
 def to_model(batch: np.ndarray, device: torch.device) -> Tensor:
     """(b, 3, H, W) uint8 -> [-1, 1] float32."""
     return torch.from_numpy(batch).to(device).float() / 127.5 - 1

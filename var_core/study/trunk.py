@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..model.scales import Scales
 from ..model.transformer import Block, Conditioning, KVCache, Transformer, TransformerConfig
@@ -37,14 +37,15 @@ def size(config: TransformerConfig) -> int:
     return d * (4 * w * w + 2 * w * config.mlp_width) + w * config.vocab_size
 
 
-class Attention:
+class Attention(nn.Module):
     """In place of scaled_dot_product_attention: `whole` where the queries are as many as the keys, and the plain one
     where earlier keys come from a cache, of which every query may see all."""
 
     def __init__(self, whole: Callable[..., Tensor], pairs: int) -> None:
+        super().__init__()
         self.whole, self.pairs = whole, pairs  # of queries and keys that `whole` multiplies
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, scale: float = 1.0) -> Tensor:
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, scale: float = 1.0) -> Tensor:
         if q.shape[2] != k.shape[2]:
             return F.scaled_dot_product_attention(q, k, v, scale=scale)
         return self.whole(q, k, v, scale=scale)
@@ -55,12 +56,7 @@ def scalewise(scales: Scales) -> Attention:
     pieces = ScalewiseAttention(scales)
     later = [(stop - start) * stop for start, stop in scales.spans if stop > pieces.first]
 
-    def whole(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-        if pieces.bias.device != q.device:
-            pieces.bias = pieces.bias.to(q.device)
-        return pieces(q, k, v, scale=scale)
-
-    return Attention(whole, pieces.first**2 + sum(later))
+    return Attention(pieces, pieces.first**2 + sum(later))
 
 
 def mutual(length: int) -> Attention:

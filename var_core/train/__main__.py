@@ -52,6 +52,8 @@ def _common(parser: argparse.ArgumentParser, choices: Any) -> None:
     add("--peak-rate", "--rate", type=float, default=choices.peak_rate, help="of learning (default %(default)s)")
     add("--seed", type=int, default=0)
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add("--loaders", type=int, help="processes that make batches ahead (default: one a core beside a GPU, else none)")
+    add("--save-minutes", type=float, default=choices.save_minutes, help="between states (default %(default)s)")
     add("--float32", action="store_true", help="no bfloat16 autocast, also where it pays")
 
 
@@ -159,7 +161,7 @@ def main(arguments: list[str] | None = None) -> int:
             further = {stage: getattr(args, stage) for stage in STAGES}
             figures = compare_parts(main, common, further, args.out, args.only)
         else:
-            with joined(args.device) as workers:
+            with joined(args.device, _loaders(args)) as workers:
                 figures = _train(args, workers)
                 if not workers.first:
                     return 0
@@ -180,6 +182,13 @@ def _train(args: argparse.Namespace, workers: Workers) -> dict:
         "refiner": _train_refiner,
     }  # fmt: skip
     return stages[args.stage](args, where)
+
+
+def _loaders(args: argparse.Namespace) -> int:
+    if args.loaders is not None:
+        return args.loaders
+    cores, here = os.cpu_count() or 1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, cores // here - 1) if args.device == "cuda" else 0
 
 
 def _given(kind: type, args: argparse.Namespace) -> dict[str, Any]:

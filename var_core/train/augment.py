@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..pictures.data import Pictures, stack
 
@@ -82,6 +84,11 @@ def mild(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray
 def own_chances(rng: np.random.Generator, b: int, rows: slice) -> list[np.random.Generator]:
     """Random numbers of its own for each of `rows` of a batch of b: the same ones however a batch is shared."""
     return [np.random.default_rng(seed) for seed in rng.integers(2**63, size=b)[rows]]
+
+
+def uniform(rngs: list[np.random.Generator], count: int) -> Tensor:
+    """(b, 2, count) in [0, 1), of each picture's own random numbers."""
+    return torch.from_numpy(np.stack([rng.random((2, count), dtype=np.float32) for rng in rngs]))
 
 
 def wild_batch(sources: list[Pictures], rngs: list[np.random.Generator], size: int, choices: Wild) -> np.ndarray:

@@ -3,7 +3,6 @@ each scale are replaced by near ones, and later targets are the nearest codes of
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,21 +18,18 @@ def near_codes(codebook: Tensor, count: int) -> Tensor:
 
 @torch.no_grad()
 def corrupted_chain(
-    tokenizer: Tokenizer, features: Tensor, near: Tensor, most: float, where: list[Tensor],
-    rngs: list[np.random.Generator],
-) -> Chain:  # fmt: skip
-    """features (b, c, h, w) float32; near as of `near_codes`. Of each picture a random share of the codes, at most
-    `most`, is replaced, at those cells of scale k that where[k] (b, l) marks; `rngs` are the pictures' own."""
-    canvas, device = torch.zeros_like(features), features.device
-    rate = torch.tensor([most * rng.random() for rng in rngs], device=device)
+    tokenizer: Tokenizer, features: Tensor, near: Tensor, rate: Tensor, chance: Tensor, where: list[Tensor]
+) -> Chain:
+    """features (b, c, h, w) float32; near as of `near_codes`. Of each picture a share `rate` (b,) of the codes is
+    replaced, at those cells of scale k that where[k] (b, l) marks; `chance` (b, 2, L) are random numbers in [0, 1)."""
+    canvas, chances = torch.zeros_like(features), chance.split(tokenizer.scales.lengths, 2)
     targets, inputs, count = [], [], len(tokenizer.scales)
     for k in range(count):
         ids = tokenizer.nearest(tokenizer.shrink(features - canvas, k))
         targets.append(ids)
         if k + 1 == count:
             break
-        chance = np.stack([rng.random((2, ids.shape[1])) for rng in rngs])  # (b, 2, l)
-        wrong, which = torch.from_numpy(chance).to(device).unbind(1)
+        wrong, which = chances[k].unbind(1)
         other = near[ids, (which * near.shape[1]).long()]
         used = torch.where((wrong < rate[:, None]) & where[k], other, ids)
         canvas = canvas + tokenizer.enlarge(tokenizer.codebook(used), k)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,13 +19,13 @@ from torch import Tensor
 from ..measures.lite import Lite
 from ..model.tokenizer import Tokenizer
 from ..model.transformer import Transformer
-from ..pictures.data import Pictures
+from ..pictures.data import Pictures, to_images
 from ..sampling.sampler import filter_logits
-from .augment import own_chances
+from .augment import own_chances, uniform
 from .codes import cut_after
 from .critics import Critics, feature_loss, pixel_loss
 from .run import Descent, Length, Run
-from .tokenizer import Telling, decibels, wild_images
+from .tokenizer import Telling, decibels, wild_crops
 from .workers import Workers
 
 _COMPARED = 4  # maps of lite0 in the feature loss; the critics look at all five
@@ -54,19 +54,18 @@ class DecoderTraining:
 
 @torch.no_grad()
 def drawn_tokens(
-    transformer: Transformer, tokenizer: Tokenizer, tokens: list[Tensor], top_k: int, most: float,
-    rngs: list[np.random.Generator], half: torch.autocast,
+    transformer: Transformer, tokenizer: Tokenizer, tokens: list[Tensor], top_k: int, share: Tensor, chance: Tensor,
+    half: torch.autocast,
 ) -> list[Tensor]:  # fmt: skip
-    """True tokens (b, l) of every scale -> the same with up to a share `most` of each picture's replaced by what the
-    transformer, given the true tokens before and no class, draws among its `top_k` likeliest."""
+    """True tokens (b, l) of every scale -> the same with a `share` (b,) of each picture's replaced by what the
+    transformer, given the true tokens before and no class, draws among its `top_k` likeliest; `chance` (b, 2, L) are
+    random numbers in [0, 1)."""
     b, flat = len(tokens[0]), torch.cat(tokens, 1)
     labels = torch.full((b,), transformer.config.null_label, device=flat.device)
     inputs = tokenizer.teacher_inputs(tokens)
     with half:
         logits = filter_logits(transformer(labels, inputs), top_k, 0.0)
-    chance = torch.from_numpy(np.stack([rng.random((2, flat.shape[1]), dtype=np.float32) for rng in rngs]))
-    share = torch.tensor([most * rng.random() for rng in rngs], device=flat.device)
-    point, other = chance.to(flat.device).unbind(1)  # (b, L) each
+    point, other = chance.unbind(1)  # (b, L) each
     sums = logits.softmax(-1).cumsum(-1)
     drawn = (sums < (point * sums[..., -1])[..., None]).sum(-1).clamp_max(logits.shape[-1] - 1)
     return list(torch.where(other < share[:, None], drawn, flat).split([part.shape[1] for part in tokens], 1))
@@ -98,11 +97,22 @@ def train_decoder(
         optimizer=torch.optim.AdamW(learning, lr=training.peak_rate, betas=(0.9, 0.95), weight_decay=1e-2),
         descent=Descent(peak_rate=training.peak_rate, clip=1.0, decay=training.decay),
         about={"config": asdict(tokenizer.config), "class_names": list(val.class_names)},
-        kept={"ratio": 0.0, "reports": 0, "critics": critics.state()}, save_minutes=training.save_minutes,
+        kept={"ratio": torch.zeros((), device=workers.device), "reports": 0, "critics": critics.state()},
+        save_minutes=training.save_minutes,
     )  # fmt: skip
     critics.load(run.kept["critics"])
     stage = _Stage(run, training, transformer, critics, sources, val)
     return run.go(stage.step, stage.report)
+
+
+class Drawn(NamedTuple):
+    """One process's rows of a batch."""
+
+    crops: Tensor  # (n, 3, H, W) uint8
+    stops: Tensor  # (n,) scales that each keeps
+    some: Tensor  # (n,) bool: tokens are drawn
+    share: Tensor  # (n,) of the tokens that are drawn, where any are
+    chance: Tensor  # (n, 2, L) in [0, 1)
 
 
 class _Stage:
@@ -115,38 +125,49 @@ class _Stage:
         self.run, self.training, self.sources, self.critics = run, training, sources, critics
         self.transformer = None if transformer is None else transformer.to(run.workers.device).eval()
         self.lite, self.telling = Lite(0).to(run.workers.device), Telling(run, val, training.measure_every)
+        self.batches = run.batches(self.draw)
+
+    def draw(self, rng: np.random.Generator) -> Drawn:
+        """This process's rows of a batch."""
+        choices, scales = self.training, self.run.trained.scales
+        b, rows = choices.batch, self.run.workers.rows(choices.batch)
+        rngs = own_chances(rng, b, rows)
+        crops = wild_crops(self.sources, rngs, self.run.trained.config.resolution)
+        stops = torch.from_numpy(cut_after(b, choices.cut, len(scales), rng)[rows])
+        some = torch.arange(b)[rows] >= b - round(choices.drawn * b)
+        share = torch.tensor([choices.most * own.random() for own in rngs])
+        return Drawn(crops, stops, some, share, uniform(rngs, scales.total))
 
     @torch.no_grad()
-    def _canvases(self, image: Tensor, stops: np.ndarray, rngs: list[np.random.Generator], some: np.ndarray) -> Tensor:
-        """What the decoder is given: (b, c, h, w) after as many scales as `stops` says, with drawn tokens where `some`
-        does."""
+    def _canvases(self, image: Tensor, batch: Drawn) -> Tensor:
+        """What the decoder is given: (b, c, h, w) after as many scales as each picture keeps, with drawn tokens where
+        the batch says so."""
         tokenizer = self.run.trained
         with self.run.half():
             features = tokenizer.features(image)
         tokens, canvases = tokenizer.quantize(features)
-        if self.transformer is not None and some.any():
-            where, own = torch.from_numpy(some), [rng for rng, drawn in zip(rngs, some, strict=True) if drawn]
-            true, choices = [part[where] for part in tokens], self.training
+        if self.transformer is not None and batch.some.any():
+            where = batch.some.nonzero()[:, 0]
+            share, chance = (part[where].to(image.device) for part in (batch.share, batch.chance))
+            where = where.to(image.device)
+            true = [part[where] for part in tokens]
             drawn = drawn_tokens(
-                self.transformer, tokenizer, true, choices.top_k, choices.most, own, self.run.half()
+                self.transformer, tokenizer, true, self.training.top_k, share, chance, self.run.half()
             )  # fmt: skip
             for canvas, other in zip(canvases, tokenizer.canvases(drawn), strict=True):
                 canvas[where] = other
-        return torch.stack([canvases[stop - 1][i] for i, stop in enumerate(stops)])
+        stops = batch.stops.to(image.device)
+        return torch.stack(canvases)[stops - 1, torch.arange(len(stops), device=image.device)]
 
     def step(self, progress: float) -> dict[str, Any]:
-        run, choices, tokenizer = self.run, self.training, self.run.trained
-        b, rows = choices.batch, run.workers.rows(choices.batch)
-        rngs = own_chances(run.rng, b, rows)
-        image = wild_images(run, self.sources, rngs)
-        stops = cut_after(b, choices.cut, len(tokenizer.scales), run.rng)[rows]
-        some = (np.arange(b) >= b - round(choices.drawn * b))[rows]
-        canvas = self._canvases(image, stops, rngs, some)
+        run, tokenizer, batch = self.run, self.run.trained, next(self.batches)
+        image = to_images(batch.crops, run.workers.device)
+        canvas = self._canvases(image, batch)
         with run.half():
             made = tokenizer.decoder(tokenizer.post_quant_conv(canvas)).float()
-        pull = self._pull(made.detach().requires_grad_(), image, int((stops < len(tokenizer.scales)).sum()))
-        run.descend((made * pull).sum(), b, progress)  # whose gradient is the pull
-        return self.telling.log() if run.step % choices.log_every == 0 else {}
+        pull = self._pull(made.detach().requires_grad_(), image, int((batch.stops < len(tokenizer.scales)).sum()))
+        run.descend((made * pull).sum(), self.training.batch, progress)  # whose gradient is the pull
+        return self.telling.log() if run.step % self.training.log_every == 0 else {}
 
     def _pull(self, made: Tensor, image: Tensor, cut: int) -> Tensor:
         """The gradient of all losses with respect to the made pictures (n, 3, H, W), of which `cut` come first; the
@@ -163,11 +184,10 @@ class _Stage:
         figures = {"pixels": pixels, "features": looks, "psnr": decibels(made[cut:], image[cut:]).sum() / count}
         if choices.pull:
             (other,) = torch.autograd.grad(self.critics.fooling(maps).sum() / count, made)
-            sizes = (
-                run.workers.total(torch.stack((pull[cut:].square().sum(), other[cut:].square().sum()))).sqrt().tolist()
-            )
-            ratio = sizes[0] / max(sizes[1], 1e-12)
-            run.kept["ratio"] = 0.98 * run.kept["ratio"] + 0.02 * ratio if run.kept["ratio"] else ratio
+            both = torch.stack((pull[cut:].square().sum(), other[cut:].square().sum()))
+            sizes = run.workers.total(both).sqrt()
+            ratio, before = sizes[0] / sizes[1].clamp_min(1e-12), run.kept["ratio"]
+            run.kept["ratio"] = torch.where(before > 0, 0.98 * before + 0.02 * ratio, ratio)
             loss, right = self.critics.learn(maps, real, count)
             pull = pull + choices.pull * run.kept["ratio"] * other
             figures |= {"critics": loss, "right": right}

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,10 +16,10 @@ from ..measures.likelihood import Batch, Chain, Likelihood, true_chain
 from ..model.checkpoints import Model
 from ..model.refiner import Refiner, RefinerConfig
 from ..model.transformer import Transformer
-from .corruption import corrupted_chain, near_codes
+from .corruption import near_codes
 from .export import fingerprint
 from .run import Descent, Length, Log, Run
-from .transformer import HoledPictures, TransformerTraining, optimizer_of, token_weights
+from .transformer import HoledPictures, TransformerTraining, mean, optimizer_of, token_weights
 
 SIDE = 8  # of the last scale that is drawn so: up to it comes 88 % of the gain for 16 % of the time
 DEFAULTS = TransformerTraining(peak_rate=5e-4, corruption=0.1)
@@ -93,12 +92,12 @@ class _Stage:
         self.codes, self.stop = pictures.tokenizer.codebook.weight.float(), run.trained.config.length
         self.near = near_codes(self.codes, training.near)
         self.weights = token_weights(transformer.scales, 0.5)[: self.stop].to(run.workers.device)
-        self.losses: list[float] = []
+        self.losses: list[Tensor] = []
+        self.batches = run.batches(pictures)
 
     def step(self, progress: float) -> dict[str, Any]:
-        run, tokenizer, workers = self.run, self.pictures.tokenizer, self.run.workers
-        batch, rngs = self.pictures(run.rng)
-        chain = corrupted_chain(tokenizer, batch.features, self.near, self.training.corruption, batch.unknown, rngs)
+        run, workers = self.run, self.run.workers
+        batch, chain = self.pictures.encoded(next(self.batches), self.near)
         with run.half():
             plain, added = refined_logits(self.transformer, run.trained, batch, chain, self.codes)
         where = torch.cat(batch.unknown, 1)[:, : self.stop]
@@ -106,13 +105,13 @@ class _Stage:
         weight = self.weights.expand(len(where), -1)[where]
         total = workers.total(torch.stack((weight.sum(), where.sum().float())))
         run.descend((each * weight).sum() / total[0], self.training.batch, progress)
-        self.losses.append(float(workers.total(each.detach().sum()) / total[1]))
-        return {} if run.step % 20 else {"loss": f"{np.mean(self.losses[-20:]):.3f}"}
+        self.losses.append(workers.total(each.detach().sum()) / total[1])
+        return {} if run.step % 20 else {"loss": f"{mean(self.losses[-20:]):.3f}"}
 
     def report(self, last: bool) -> dict[str, Any]:
         """The mean loss of training since the last report, in log.csv; at times validation, in validation.csv."""
         run, place = self.run, {"step": self.run.step, "minutes": self.run.clock.minutes}
-        row = {"loss": float(np.mean(self.losses or [0.0])), "pictures/s": run.speed()}
+        row = {"loss": mean(self.losses), "pictures/s": run.speed()}
         run.log.write(place | row)
         self.losses.clear()
         run.kept["reports"] += 1

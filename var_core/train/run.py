@@ -6,7 +6,7 @@ import csv
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import PARAM_LIST, AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from .ahead import batches
 from .workers import Workers
 
+Item = TypeVar("Item")
 Trained = TypeVar("Trained", bound=nn.Module)
 
 
@@ -252,6 +254,10 @@ class Run(Generic[Trained]):
             "optimizer": self.optimizer.state_dict(), "step": self.step, "minutes": self.clock.minutes,
             "random": random_state(self.rng),
         })  # fmt: skip
+
+    def batches(self, make: Callable[[np.random.Generator], Item]) -> Iterator[Item]:
+        """What `make` makes for this step and every later one (`ahead.batches`)."""
+        return batches(make, self.seed, self.step, self.workers.loaders, self.workers.device.type == "cuda")
 
     def half(self, wanted: bool = True) -> torch.autocast:
         """bfloat16 autocast, where this run has it."""

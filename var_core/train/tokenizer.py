@@ -21,7 +21,7 @@ from ..measures.lite import Lite
 from ..measures.reconstruction import RoundTrip, centres
 from ..model.tiny import TinyDecoder, TinyEncoder, load_start
 from ..model.tokenizer import Refine, Tokenizer, TokenizerConfig
-from ..pictures.data import Pictures, stack, to_model
+from ..pictures.data import Pictures, stack, to_images, to_model
 from .augment import Wild, own_chances, wild_batch
 from .codes import cut_after, quantize_through, restart_codes, start_codes
 from .critics import feature_loss, pixel_loss
@@ -118,22 +118,30 @@ class _Stage:
         self.lite, self.telling = Lite(0).to(run.workers.device), Telling(run, val, training.measure_every)
         if run.step == 0:
             self._start_codes()
+        self.batches = run.batches(self.draw)
 
     def _start_codes(self) -> None:
         run, tokenizer, b = self.run, self.run.trained, self.training.start_pictures
-        rngs = own_chances(run.rng, b, run.workers.rows(b))
+        crops = wild_crops(self.sources, own_chances(run.rng, b, run.workers.rows(b)), tokenizer.config.resolution)
         with torch.no_grad(), run.half():
-            parts = [rngs[at : at + 32] for at in range(0, len(rngs), 32)]
-            features = torch.cat([tokenizer.encoder(wild_images(run, self.sources, part)).float() for part in parts])
+            parts = [to_images(part, run.workers.device) for part in crops.split(32)]
+            features = torch.cat([tokenizer.encoder(part).float() for part in parts])
         start_codes(tokenizer, run.workers.whole(features, b), run.rng)
         run.workers.from_first(tokenizer.codebook.weight.data)
         run.averaged.codebook.load_state_dict(tokenizer.codebook.state_dict())
 
+    def draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """This process's crops (n, 3, H, W) uint8 of a batch, and how many scales each keeps."""
+        b, tokenizer = self.training.batch, self.run.trained
+        rows = self.run.workers.rows(b)
+        crops = wild_crops(self.sources, own_chances(rng, b, rows), tokenizer.config.resolution)
+        return crops, torch.from_numpy(cut_after(b, self.training.cut, len(tokenizer.scales), rng)[rows])
+
     def step(self, progress: float) -> dict[str, Any]:
-        run, choices, tokenizer = self.run, self.training, self.run.trained
-        b, rows = choices.batch, run.workers.rows(choices.batch)
-        image = wild_images(run, self.sources, own_chances(run.rng, b, rows))
-        stops = torch.from_numpy(cut_after(b, choices.cut, len(tokenizer.scales), run.rng)[rows]).to(image.device)
+        run, choices, tokenizer, b = self.run, self.training, self.run.trained, self.training.batch
+        crops, kept = next(self.batches)
+        whole = slice(int((kept < len(tokenizer.scales)).sum()), None)  # cut ones come first
+        image, stops = to_images(crops, run.workers.device), kept.to(run.workers.device)
         learning = progress >= self.encoder_from
         with torch.set_grad_enabled(learning), run.half():
             features = tokenizer.encoder(image).float()
@@ -141,7 +149,6 @@ class _Stage:
         with run.half():
             made = tokenizer.decoder(canvas).float()
         cut, distances = stops < len(tokenizer.scales), distances.sum(1) / b
-        whole = slice(int(cut.sum()), None)  # cut ones come first
         looks = self._looks(made[whole], image[whole])
         pixels = (pixel_loss(made, image) * torch.where(cut, choices.cut_weight, 1.0)).sum() / b
         loss = pixels + choices.features * looks + choices.codebook * distances[0]
@@ -150,8 +157,9 @@ class _Stage:
         run.descend(loss, b, progress)
         quality = decibels(made[whole], image[whole]).sum() / max(b - choices.cut, 1)
         self.telling.count(pixels=pixels, features=looks, codebook=distances[0], psnr=quality)
-        ids = torch.bincount(torch.cat(tokens, 1).flatten(), minlength=len(run.kept["used"])).float()
-        run.kept["used"] += run.workers.total(ids)
+        ids = torch.cat(tokens, 1).flatten()
+        used = torch.zeros_like(run.kept["used"]).index_add_(0, ids, torch.ones_like(ids, dtype=torch.float32))
+        run.kept["used"] += run.workers.total(used)
         if run.step % choices.restart_every == 0:
             self._restart(residuals)
         return self.telling.log() if run.step % choices.log_every == 0 else {}
@@ -175,11 +183,9 @@ class _Stage:
         return self.telling.report(last)
 
 
-def wild_images(run: Run[Tokenizer], sources: list[Pictures], rngs: list[np.random.Generator]) -> Tensor:
-    """(b, 3, H, W) in [-1, 1]: a crop for each of `rngs`."""
-    size = run.trained.config.resolution
-    image = to_model(wild_batch(sources, rngs, size, Wild()), run.workers.device)
-    return image.contiguous(memory_format=torch.channels_last)
+def wild_crops(sources: list[Pictures], rngs: list[np.random.Generator], size: int) -> Tensor:
+    """(b, 3, size, size) uint8: a crop for each of `rngs`."""
+    return torch.from_numpy(wild_batch(sources, rngs, size, Wild()))
 
 
 @torch.no_grad()

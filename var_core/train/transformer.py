@@ -11,21 +11,21 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..measures.likelihood import Batch, Likelihood, encode_batch, unknown_logits
+from ..measures.likelihood import Batch, Chain, Likelihood, encode_filled, fill, unknown_logits
 from ..model.refiner import Refiner
 from ..model.scales import Scales
 from ..model.tokenizer import Tokenizer
 from ..model.transformer import Block, Transformer, TransformerConfig
-from ..pictures.data import Pictures
+from ..pictures.data import Pictures, stack
 from ..pictures.masks import random_hole
-from .augment import Wild, mild, own_chances, wild
+from .augment import Wild, mild, own_chances, uniform, wild
 from .corruption import corrupted_chain, near_codes
 from .export import fingerprint
 from .run import Descent, Length, Log, Run, Together
@@ -131,6 +131,16 @@ def train_transformer(
     return run.go(stage.step, stage.report)
 
 
+class Holed(NamedTuple):
+    """One process's rows of a batch: pictures with holes, labelled ones first."""
+
+    both: Tensor  # (2 n, 3, H, W) uint8: pictures, then the same with their holes filled
+    holes: Tensor  # (n, H, W) bool
+    labels: Tensor  # (n,) long
+    rate: Tensor  # (n,) share of the codes that are wrong
+    chance: Tensor  # (n, 2, L) in [0, 1)
+
+
 class HoledPictures:
     """Random batches of pictures with holes. `classes` are sources of pictures whose labels count (all with the same
     class names), `free` of any pictures; `null` stands for no class."""
@@ -158,8 +168,7 @@ class HoledPictures:
         index = int(rng.choice(len(source), p=self.chances[which]))
         return mild(source.arrays[index], size, rng), int(source.labels[index])
 
-    def __call__(self, rng: np.random.Generator) -> tuple[Batch, list[np.random.Generator]]:
-        """This process's rows of a batch, labelled pictures first, and the random numbers of each."""
+    def __call__(self, rng: np.random.Generator) -> Holed:
         choices, size = self.training, self.tokenizer.config.resolution
         rows = self.workers.rows(choices.batch)
         rngs, pictures, labels, holes = own_chances(rng, choices.batch, rows), [], [], []
@@ -170,13 +179,27 @@ class HoledPictures:
             pictures.append(picture)
             labels.append(self.null if dropped else label)
             holes.append(np.ones((size, size), bool) if everything else random_hole(size, own))
-        labelled = np.array(labels, dtype=np.int64)
-        return encode_batch(self.tokenizer, np.stack(pictures), np.stack(holes), labelled, self.bfloat16), rngs
+        filled = [fill(picture, hole) for picture, hole in zip(pictures, holes, strict=True)]
+        both, hidden = torch.from_numpy(stack([*pictures, *filled])), torch.from_numpy(np.stack(holes))
+        rate = torch.tensor([choices.corruption * own.random() for own in rngs])
+        return Holed(both, hidden, torch.tensor(labels), rate, uniform(rngs, self.tokenizer.scales.total))
+
+    def encoded(self, holed: Holed, near: Tensor) -> tuple[Batch, Chain]:
+        """The batch as a transformer is given it, and what it is to foretell, with wrong codes among the `near` ones
+        (as of `near_codes`)."""
+        batch = encode_filled(self.tokenizer, holed.both, holed.holes, holed.labels, bfloat16=self.bfloat16)
+        rate, chance = (part.to(near.device, non_blocking=True) for part in (holed.rate, holed.chance))
+        return batch, corrupted_chain(self.tokenizer, batch.features, near, rate, chance, batch.unknown)
 
 
 def token_weights(scales: Scales, power: float) -> Tensor:
     """(L,) weight of every token: the number of tokens of its scale to the power -`power`."""
     return torch.cat([torch.full((n,), n**-power) for n in scales.lengths])
+
+
+def mean(losses: list[Tensor]) -> float:
+    """Of scalars; 0 of none. They stay where they were computed until then: a GPU need not wait."""
+    return float(torch.stack(losses).mean()) if losses else 0.0
 
 
 class _Stage:
@@ -188,25 +211,24 @@ class _Stage:
         self.run, self.training, self.pictures, self.measure = run, training, pictures, measure
         self.near = near_codes(pictures.tokenizer.codebook.weight.float(), training.near)
         self.weights = token_weights(run.trained.scales, 0.5 * training.weighted).to(run.workers.device)
-        self.losses: list[float] = []
+        self.losses: list[Tensor] = []
+        self.batches = run.batches(pictures)
 
     def step(self, progress: float) -> dict[str, Any]:
-        run, choices, workers = self.run, self.training, self.run.workers
-        batch, rngs = self.pictures(run.rng)
-        tokenizer = self.pictures.tokenizer
-        chain = corrupted_chain(tokenizer, batch.features, self.near, choices.corruption, batch.unknown, rngs)
+        run, workers = self.run, self.run.workers
+        batch, chain = self.pictures.encoded(next(self.batches), self.near)
         with run.half():
             logits, targets, where = unknown_logits(run.trained, batch, chain, batch.known)
         each, weight = F.cross_entropy(logits, targets, reduction="none"), self.weights.expand(len(where), -1)[where]
-        run.descend((each * weight).sum() / workers.total(weight.sum()), choices.batch, progress)
-        both = workers.total(torch.stack((each.detach().sum(), where.sum().float()))).tolist()
+        run.descend((each * weight).sum() / workers.total(weight.sum()), self.training.batch, progress)
+        both = workers.total(torch.stack((each.detach().sum(), where.sum().float())))
         self.losses.append(both[0] / both[1])
-        return {} if run.step % 20 else {"loss": f"{np.mean(self.losses[-20:]):.3f}", "rate": f"{run.rate:.1e}"}
+        return {} if run.step % 20 else {"loss": f"{mean(self.losses[-20:]):.3f}", "rate": f"{run.rate:.1e}"}
 
     def report(self, last: bool) -> dict[str, Any]:
         """The mean loss of training since the last report, in log.csv; at times validation, in validation.csv."""
         run, place = self.run, {"step": self.run.step, "minutes": self.run.clock.minutes}
-        row = {"loss": float(np.mean(self.losses or [0.0])), "pictures/s": run.speed()}
+        row = {"loss": mean(self.losses), "pictures/s": run.speed()}
         run.log.write(place | row)
         self.losses.clear()
         run.kept["reports"] += 1

@@ -25,6 +25,7 @@ class Workers:
 
     rank: int = 0
     count: int = 1
+    loaders: int = 0  # further processes of each, that make its batches ahead
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
@@ -88,17 +89,17 @@ class Workers:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Workers]:
+def joined(device: str, loaders: int = 0) -> Iterator[Workers]:
     """The processes that `torchrun` started, one GPU each where `device` is cuda; alone without `torchrun`."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        yield Workers(device=torch.device(device))
+        yield Workers(loaders=loaders, device=torch.device(device))
         return
     own = torch.device(device, int(os.environ["LOCAL_RANK"])) if device == "cuda" else torch.device(device)
     if own.type == "cuda":
         torch.cuda.set_device(own)
     dist.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
-        yield Workers(dist.get_rank(), count, own)
+        yield Workers(dist.get_rank(), count, loaders, own)
     finally:
         dist.destroy_process_group()
