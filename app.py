@@ -23,7 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--model",
-        default=os.environ.get("VAR_EDITOR_MODEL", "garden-128"),
+        default=os.environ.get("VAR_EDITOR_MODEL", "garden-2"),
         help="registered name or a .safetensors file",
     )
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))

@@ -45,7 +45,7 @@ WATCH = """() => {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="garden-128")
+    parser.add_argument("--model", default="garden-2")
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--size", default="1200x900", help="of the photo")
     parser.add_argument("--mode", choices=["Remove", "Create", "Vary"], default="Remove")

@@ -88,7 +88,7 @@ def _edge(recipe: Recipe, side: int) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="garden-128")
+    parser.add_argument("--model", default="garden-2")
     parser.add_argument("--out", type=Path, default=ROOT / "assets" / "examples")
     parser.add_argument("--sheet", type=Path, help="write all candidates here, and no examples")
     args = parser.parse_args()

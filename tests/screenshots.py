@@ -34,7 +34,7 @@ def arguments(text: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=text)
     parser.add_argument("--out", type=Path, default=ROOT / "assets" / "docs", help="folder of the pictures")
     parser.add_argument("--photo", type=Path, default=_PHOTO)
-    parser.add_argument("--model", default="garden-128")
+    parser.add_argument("--model", default="garden-2")
     parser.add_argument("--label", help="class that the painted part becomes (default: none, it is removed)")
     parser.add_argument("--brush", default="160", help="width of the brush, in pixels of the page")
     parser.add_argument("--seed", default="1")

@@ -132,7 +132,7 @@ def soak(url: str, pid: int, folder: Path, requests: int = 200, clients: int = 4
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="garden-128")
+    parser.add_argument("--model", default="garden-2")
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--stops", type=int, default=50)

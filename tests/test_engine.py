@@ -374,7 +374,7 @@ import json, re
 from pathlib import Path
 from PIL import Image
 from var_core import Chance, Edit, Engine
-engine = Engine.load("garden-128")
+engine = Engine.load("garden-2")
 photo = Image.linear_gradient("L").resize((4000, 3000)).convert("RGB")
 mask = Image.new("L", photo.size)
 mask.paste(255, (1800, 1400, 2100, 1650))
@@ -391,7 +391,7 @@ print(json.dumps([peak, sum(3 * p.width * p.height for p in held) / 2**20, resul
 
 
 def test_without_a_class_the_surroundings_suggest_one() -> None:
-    engine = Engine.load("garden-128", "cpu")
+    engine = Engine.load("garden-2", "cpu")
     names = engine.class_names
     guessed = []
     for name in ("watercolour-apple", "market-tomato", "flower-sunflower", "watercolour-lemon"):

@@ -263,7 +263,7 @@ def test_a_branch_goes_on_with_the_model_of_its_result(url: str, tmp_path: Path)
     own = Client(url, verbose=False, download_files=str(tmp_path))
     own.predict(seed=3, label="rose", api_name="/generate")
     with pytest.raises(Exception, match="leave the model out"):
-        own.predict(start_scale=5, model="garden-128", api_name="/branch")
+        own.predict(start_scale=5, model="garden-2", api_name="/branch")
     _, files = own.predict(start_scale=5, seed=4, candidate=1, api_name="/branch")
     assert len(files) == 1
     with pytest.raises(Exception, match="1 candidates, there is no number 2"):

@@ -87,7 +87,7 @@ def test_agreement_needs_float32_weights() -> None:
 
 
 def test_the_bundled_model_agrees() -> None:
-    found = agreement(open_model("garden-128"))
+    found = agreement(open_model("garden-2"))
     assert found["float32"]["largest_difference"] <= 1e-4 and found["float32"]["equal_greedy"] == 1
     # best tokens lie close together here: 0.955 of them are the same at guidance 4, and the others lose little
     assert found["bfloat16"]["relative_difference"] <= 2e-2 and found["bfloat16"]["equal_greedy"] >= 0.93
@@ -110,5 +110,5 @@ def test_check_adds_agreement_to_the_document(model_file: Path, capsys) -> None:
 def test_alone_the_engine_tells_its_loading_and_its_memory(capsys) -> None:
     assert main(["--alone", "--task", "inpaint"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert found["model"] == "garden-128" and 0 < found["loading_seconds"] < 30
+    assert found["model"] == "garden-2" and 0 < found["loading_seconds"] < 30
     assert found["peak_mib"] > 100 and 0 < found["seconds"] < 60

@@ -102,7 +102,7 @@ def test_the_linear_fit_recovers_a_linear_decoder() -> None:
 
 
 def test_previews_of_the_bundled_model_are_near_its_full_decodes() -> None:
-    engine = Engine.load("garden-128", "cpu")
+    engine = Engine.load("garden-2", "cpu")
     for seed in range(4):
         result(engine, label=seed * 9, seed=seed)
     assert engine.linear.ready and not engine.linear.always

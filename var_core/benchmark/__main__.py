@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m var_core.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="garden-128", help="registered name or a .safetensors file")
+    parser.add_argument("--model", default="garden-2", help="registered name or a .safetensors file")
     parser.add_argument("--task", default="generate", choices=("generate", "inpaint", "branch"))
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--runs", type=int, default=5, help="timed runs after one cold one (default %(default)s)")

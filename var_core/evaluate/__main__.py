@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("what", choices=kinds)
     parser.add_argument("--data", type=Path, help="folder or zip of pictures, one folder per class")
-    parser.add_argument("--model", default="garden-128", help="registered name or a .safetensors file")
+    parser.add_argument("--model", default="garden-2", help="registered name or a .safetensors file")
     parser.add_argument("--split", default="val", choices=("val", "train"), help="reconstruct, likelihood")
     parser.add_argument("--limit", type=int, default=LIMIT, help="reconstruct, likelihood: pictures (%(default)s)")
     parser.add_argument("--photos", action="store_true", help="reconstruct: --data are photographs, to be cut up")
