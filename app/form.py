@@ -92,7 +92,7 @@ def build_chance(form: Form, task: str, scales: int) -> Chance:
 def start_of(form: Form, task: str, scales: int) -> int:
     """The first scale that is drawn."""
     start = round(STOPS[form["strength"]] * scales) if task in EDIT["start_scale"].tasks else 0
-    return max(1, start) if task == "vary" else start
+    return max(1, start) if "vary" in (task, form["mode"]) else start
 
 
 def build_edit(form: Form, task: Any, scales: int, picture: Image.Image | None, mask: Image.Image | None) -> Edit:

@@ -37,6 +37,8 @@ class Runs:
         engine = self.engines.get(form["model"])
         picture = self.picture(session, name) if task != "generate" and name else None
         mask = None
+        if task == "vary" and painted and picture is not None:  # of a part, in its place
+            task = "edit" if form["label"] else "inpaint"
         if task in WITH_MASK and picture is not None:
             last: Asked | None = session.asked.value if session.asked is not None else None
             same = last is not None and last.painted == painted and last.edit.image is picture
@@ -81,7 +83,7 @@ class Runs:
         )
         about = {"base": given.get("ref") if edit.image is not None else None, "mask": given.get("mask")}
         told = Told(canvas.shares(plan.bounds, plan.picture.size), _seen(edit.task, plan.boxes, plan.picture.size))
-        yield from self._frames(steps, session, form, edit.task, told, about, bool(live))
+        yield from self._frames(steps, session, form, form["mode"], told, about, bool(live))
 
     def _continue(self, session: Session, given: dict[str, Any], ticket: Ticket) -> Iterator[Message]:
         """Keep some scales of a version and draw the rest anew; a sketch is finished."""

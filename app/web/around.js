@@ -1,8 +1,10 @@
 // What stands around the canvas: which buttons can do something, what is on, the bar at the paint, what is said.
 
 import { reachable } from './keys.js';
-import { warning } from './pure/asking.js';
+import { taken, warning } from './pure/asking.js';
 import { barPlace } from './pure/geometry.js';
+
+const EDGES = { margin: 30, below: 56 }; // so that edges can be taken hold of and dragged, and the bar hides none
 
 export class Around {
   #said = '';
@@ -27,8 +29,10 @@ export class Around {
     find('#run').textContent = verb;
     find('#run').dataset.can = hint ? 'no' : 'yes';
     find('.hint').textContent = hint || this.#warning();
-    scene.square(form.mode === 'vary' && !running && picture?.entry?.task !== 'vary');
-    if (scene.picture && !running) this.editor.view.hold(scene.picture.size, expand.sides, refit);
+    const all = !board.painted && !taken(form.mode, picture?.entry);
+    scene.square(form.mode === 'vary' && all && !running && picture?.entry?.task !== 'vary');
+    const margins = form.mode === 'outpaint' ? EDGES : {};
+    if (scene.picture && !running) this.editor.view.hold(scene.picture.size, expand.sides, refit, margins);
     expand.place();
     this.enable();
     this.marks();
@@ -43,7 +47,8 @@ export class Around {
     const sides = bounds && [0, 1].map((i) => (bounds[i + 2] - bounds[i]) * picture.size[i]);
     const { context, detail } = form.values;
     const seen = +context || 2;
-    return warning({ mode: form.mode, sides, seen, resolution: modelSize[0], size: picture.size, detail });
+    const part = taken(form.mode, picture.entry) !== null;
+    return warning({ mode: form.mode, sides, part, seen, resolution: modelSize[0], size: picture.size, detail });
   }
 
   enable() {

@@ -12,7 +12,7 @@ import { Library } from './library.js';
 import { Live } from './live.js';
 import { Opening, paintOf } from './opening.js';
 import { blank } from './picture.js';
-import { PAINTED } from './pure/asking.js';
+import { PAINTED, taken } from './pure/asking.js';
 import { Run } from './run.js';
 import { Saving } from './saving.js';
 import { Scene } from './scene.js';
@@ -268,7 +268,7 @@ export class Editor {
     this.#due = setTimeout(async () => {
       const { picture } = this.board;
       if (this.running || !this.server.key || (picture && !picture.ref)) return;
-      const ahead = this.run.asking.can && !this.live.on;
+      const ahead = this.run.asking.can && !this.live.on && !taken(this.form.mode, picture?.entry);
       const mask = picture ? this.layer.encode() : null;
       const given = { ref: picture?.ref ?? null, mask, form: this.form.values, ahead };
       const answer = await this.server.ask('rest', given).catch(() => ({}));

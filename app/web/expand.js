@@ -77,14 +77,19 @@ export class Expand {
     event.stopPropagation();
     this.#frame.setPointerCapture(event.pointerId);
     const i = SIDES.indexOf(edge);
-    this.#drag = { i, at: i % 2 ? event.clientY : event.clientX, from: this.#editor.form.sides[i] };
+    this.#drag = {
+      i,
+      at: i % 2 ? event.clientY : event.clientX,
+      from: this.#editor.form.sides[i],
+      scale: this.#editor.view.scale,
+    };
   }
 
   #move(event) {
     if (!this.#drag) return;
-    const { i, at, from } = this.#drag;
+    const { i, at, from, scale } = this.#drag;
     const moved = (i % 2 ? event.clientY : event.clientX) - at;
-    this.#set(i, from + ((i < 2 ? -1 : 1) * moved) / this.#editor.view.scale, event.altKey);
+    this.#set(i, from + ((i < 2 ? -1 : 1) * moved) / scale, event.altKey);
   }
 
   #up() {

@@ -1,7 +1,7 @@
 // One run at a time: from the click until its end, nothing that it was asked with can be changed.
 
 import { blank, loaded, sheetOf } from './picture.js';
-import { asking, PAINTED } from './pure/asking.js';
+import { asking, PAINTED, taken } from './pure/asking.js';
 import { centreSquare } from './pure/geometry.js';
 import { softened } from './scene.js';
 
@@ -64,7 +64,7 @@ export class Run {
     }
     const entry = again ? shown.entry : null;
     const base = entry ? await this.#editor.library.before(shown).catch(() => null) : shown;
-    const mask = entry ? entry.mask : this.#editor.layer.encode();
+    const mask = entry ? entry.mask : (this.#editor.layer.encode() ?? taken(form.mode, shown?.entry));
     const values = form.values;
     if (entry && form.mode === 'outpaint') {
       for (const side of ['left', 'top', 'right', 'bottom']) values[side] = entry.form[side];
@@ -113,7 +113,7 @@ export class Run {
     const sides =
       mode === 'outpaint' ? ['left', 'top', 'right', 'bottom'].map((side) => +values[side] || 0) : [0, 0, 0, 0];
     view.hold(showing.size, sides);
-    if (PAINTED.includes(mode)) {
+    if (PAINTED.includes(mode) && mask) {
       const layer = await loaded(mask);
       const sheet = sheetOf(layer.width, layer.height);
       sheet.getContext('2d').drawImage(layer, 0, 0);

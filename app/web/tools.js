@@ -41,8 +41,9 @@ export class Tools {
     const before = await this.editor.library.before(picture).catch(() => null);
     if (!before || picture !== this.editor.board.picture) return;
     const [x, y] = picture.entry.grown;
-    const square = picture.entry.task === 'vary' ? squared(before, picture) : before;
-    this.editor.scene.compare(square, split, picture.entry.task === 'outpaint' ? [x, y] : null);
+    const { task, mask } = picture.entry;
+    const square = task === 'vary' && !mask ? squared(before, picture) : before;
+    this.editor.scene.compare(square, split, task === 'outpaint' ? [x, y] : null);
     this.editor.around.marks();
   }
 

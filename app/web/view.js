@@ -2,6 +2,8 @@
 
 import { fitting, insight, zoomed } from './pure/geometry.js';
 
+const BAR = 132; // pixels that the bar takes on a phone, two rows and a line
+
 export class View {
   #sheet;
   #at = { scale: 1, offset: [0, 0] };
@@ -9,6 +11,7 @@ export class View {
   #size = null;
   #sides = [0, 0, 0, 0];
   #moved;
+  #margins = {};
 
   /** `moved()` is called whenever the place has changed. */
   constructor(element, sheet, moved) {
@@ -30,19 +33,31 @@ export class View {
     return this.#fitted;
   }
 
-  /** A picture of this size, with so many pixels around it, is what there is to see. */
-  hold(size, sides, refit = true) {
+  /** A picture of this size, with so many pixels around it, is what there is to see; fitted less `margins`. */
+  hold(size, sides, refit = true, margins = this.#margins) {
     const same = this.#size && size && this.#size[0] === size[0] && this.#size[1] === size[1];
     this.#size = size;
     this.#sides = sides;
+    this.#margins = margins;
     if (!size) return;
-    if ((refit && !same) || this.#fitted) this.fit();
+    if (refit ? !same || this.#fitted : this.#fitted && !this.#whole) this.fit();
     else this.#place(this.#at, false);
   }
 
   fit() {
     if (!this.#size) return;
-    this.#place(fitting(this.#box(), this.#size, this.#sides), true);
+    const box = this.#box();
+    const over = box.width > 600 ? 0 : BAR;
+    this.#place(fitting(box, this.#size, this.#sides, { over, ...this.#margins }), true);
+  }
+
+  /** Whether all of it is in sight. */
+  get #whole() {
+    const { width, height } = this.#box();
+    const [left, top, right, bottom] = this.#sides.map((amount) => amount * this.scale);
+    const [x, y] = this.#at.offset;
+    const [w, h] = this.#size.map((length) => length * this.scale);
+    return x >= left && y >= top && x + w + right <= width && y + h + bottom <= height;
   }
 
   /** One pixel of the picture is one of the screen's. */

@@ -115,6 +115,21 @@ def test_an_edit_of_a_result_starts_from_its_very_pixels(handlers: Handlers, pho
     assert np.array_equal(first[outside], second[outside])
 
 
+@pytest.mark.parametrize(("label", "task"), [("", "inpaint"), ("1", "edit")])
+def test_a_part_is_varied_in_its_place(handlers: Handlers, photo: Path, label: str, task: str) -> None:
+    session, ref = opened(handlers, photo)
+    form = values(mode="vary", label=label, strength="layout")
+    *_, last = stream(handlers, session, ref=ref, mask=MASK, form=form)
+    edit = session.current().result.edit
+    assert (edit.task, edit.start_scale) == (task, 1), "something of the source is kept"
+    assert last["entry"]["size"] == [200, 150] and last["entry"]["title"] == "1 · varied"
+    assert (last["entry"]["task"], last["entry"]["mask"], last["entry"]["form"]["mode"]) == ("vary", MASK, "vary")
+    *_, more = handlers.stream({"do": "continue", "key": session.key, "ref": "e1.0", "scale": 4, "form": form}, VISITOR)
+    assert more["entry"]["title"] == "2 · varied" and more["entry"]["mask"] == MASK
+    *_, whole = stream(handlers, session, ref=ref, form=form)
+    assert whole["entry"]["size"] == [48, 48]
+
+
 @pytest.mark.parametrize(
     ("changes", "mask", "words"),
     [

@@ -19,6 +19,9 @@ from var_core import open_image
 
 pytestmark = pytest.mark.browser
 
+ON_TOP = """(e) => { const b = e.getBoundingClientRect();
+  return document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2) === e; }"""
+
 
 def test_remove_shows_ten_scales_in_the_picture_and_keeps_every_pixel_outside(visitor: Visitor) -> None:
     page, photo = visitor.page, scenery(1600, 1200)
@@ -177,7 +180,11 @@ def test_expand_by_dragging_an_edge_and_by_shape(visitor: Visitor) -> None:
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + 60, y, steps=4)
+    edge = page.locator("[data-edge=right]").bounding_box()
+    assert edge is not None and edge["x"] + 22 == pytest.approx(x + 60, abs=3), "the edge is where the pointer is"
     page.mouse.up()
+    for side in ("left", "top", "right", "bottom"):
+        assert page.locator(f"[data-edge={side}]").evaluate(ON_TOP), f"nothing lies over the {side} edge"
     words = grown.inner_text()
     size = [int(number) for number in re.findall(r"\d+", words)]
     assert size[0] > 165 and size[1] == 120

@@ -24,10 +24,37 @@ def test_what_is_enlarged_much_is_said_before_the_run(visitor: Visitor) -> None:
     visitor.rectangle(100, 100, 400, 300)
     expect(hint).to_contain_text(re.compile(r"Drawn \d+\.\d times enlarged"))
     visitor.mode("Vary")
-    expect(hint).to_have_text("The square becomes a picture of 48 × 48 px")
+    expect(hint).to_contain_text("times enlarged")
+    expect(visitor.page.locator(".dim")).to_be_hidden()
+    visitor.page.click("[data-act=clear]")
+    expect(hint).to_have_text("The square becomes a picture of 48 × 48 px: paint to vary a part")
     square, photo = (visitor.page.locator(part).bounding_box() for part in (".square", ".photo"))
     assert square is not None and photo is not None
     assert square["width"] / photo["width"] == pytest.approx(600 / 900, abs=0.01)
+
+
+def test_what_a_run_made_is_varied_in_its_place(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.opened(scenery(300, 200))
+    visitor.rectangle(60, 60, 120, 90)
+    visitor.setting("feather", "0")
+    mask = visitor.mask()
+    visitor.run()
+    first = np.asarray(visitor.result().convert("RGB"))
+    visitor.mode("Vary")
+    expect(page.locator("#run")).to_have_text("Vary")
+    expect(page.locator(".hint")).to_contain_text("What is new here is varied")
+    expect(page.locator(".dim")).to_be_hidden()
+    visitor.run()
+    varied = np.asarray(visitor.result().convert("RGB"))
+    assert np.array_equal(varied[~mask], first[~mask]) and not np.array_equal(varied[mask], first[mask])
+    expect(page.locator(".history small").last).to_have_text("2 · varied")
+    expect(page.locator("#run")).to_have_text("Again")
+    visitor.run()  # from the first result again
+    again = np.asarray(visitor.result().convert("RGB"))
+    assert np.array_equal(again[~mask], first[~mask])
+    page.click("[data-act=compare]")
+    expect(page.locator("input.divider")).to_be_visible()
 
 
 def test_a_created_picture_can_be_painted_on(visitor: Visitor) -> None:

@@ -14,6 +14,15 @@ pytestmark = pytest.mark.browser
 SCRIPT = (Path(__file__).parent / "looks.js").read_text()
 
 
+CUT = """() => { const pen = document.createElement('canvas').getContext('2d');
+  return [...document.querySelectorAll('.bar select')].filter((e) => e.checkVisibility()).filter((e) => {
+    const style = getComputedStyle(e), room = parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
+    pen.font = style.font;
+    const longest = Math.max(...[...e.options].map((o) => pen.measureText(o.text).width));
+    return longest > e.clientWidth - room + 0.5;
+  }).map((e) => e.id); }"""
+
+
 def look(page: Page, what: str) -> list[str]:
     """What `looks.js` finds: "pale" texts or "nameless" controls."""
     return page.evaluate(f"{{ {SCRIPT}; looks.{what}() }}")
@@ -113,6 +122,7 @@ def test_run_is_in_sight_and_no_toolbar_wraps(browser: Browser, url: str, width:
         page.wait_for_timeout(100)
         inside("#run")
         inside(".top")
+        assert page.evaluate(CUT) == [], "every word of the bar can be read"
         tops = page.evaluate("[...document.querySelectorAll('#mode button')].map((b) => b.getBoundingClientRect().top)")
         assert len(set(tops)) == 1, "the modes stand in one row"
         page.click("#settings")

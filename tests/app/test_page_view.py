@@ -156,7 +156,7 @@ def test_nothing_is_enabled_that_can_do_nothing(visitor: Visitor) -> None:
     assert enabled() == ["brush", "erase", "lasso", "box", "hand", "more", "fit", "real"]
     visitor.stroke((0.4, 0.4), (0.6, 0.6))
     assert {"undo", "clear"} <= {*enabled()}
-    visitor.mode("Vary")
+    visitor.mode("Expand")
     assert "brush" not in enabled() and "clear" not in enabled()
     page.wait_for_timeout(500)
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { asking, isAgain, warning } from '../../app/web/pure/asking.js';
+import { asking, isAgain, taken, warning } from '../../app/web/pure/asking.js';
 
 const usual = { mode: 'inpaint', picture: true, task: null, painted: true, grown: false, label: '' };
 
@@ -27,10 +27,22 @@ test('with nothing new on a result, Run draws it again', () => {
   assert.equal(asking({ ...usual, task: 'inpaint' }).verb, 'Remove');
 });
 
+test('a variation takes the paint over that the result shown was made with', () => {
+  assert.equal(taken('vary', { mask: 'data:' }), 'data:');
+  assert.equal(taken('inpaint', { mask: 'data:' }), null);
+  assert.equal(taken('vary', null), null);
+  const again = { picture: true, painted: false, grown: false, label: '' };
+  assert.ok(asking({ ...again, mode: 'vary', task: 'vary' }).again);
+  assert.deepEqual(asking({ ...again, mode: 'vary', task: 'inpaint' }).verb, 'Vary');
+  assert.ok(!asking({ ...again, mode: 'inpaint', task: 'vary' }).can, 'what to remove is to be painted');
+});
+
 test('a word before a run that enlarges more than twofold', () => {
   const asked = { mode: 'inpaint', sides: [100, 60], seen: 2, resolution: 128, size: [800, 600] };
   assert.equal(warning(asked), '');
   assert.match(warning({ ...asked, sides: [400, 60] }), /^Drawn 6.3 times enlarged/);
-  assert.match(warning({ ...asked, mode: 'vary' }), /128 × 128 px/);
+  assert.match(warning({ ...asked, mode: 'vary', sides: null }), /128 × 128 px/);
+  assert.match(warning({ ...asked, mode: 'vary', sides: null, part: true }), /What is new here/);
+  assert.match(warning({ ...asked, mode: 'vary', sides: [400, 60] }), /^Drawn 6.3/);
   assert.equal(warning({ ...asked, mode: 'generate', size: null }), '');
 });

@@ -25,10 +25,20 @@ test('a picture grows one way only, to the new shape', () => {
 
 test('a fitted sheet lies whole in the middle of its view, small ones enlarged', () => {
   const box = { width: 424, height: 424 };
-  assert.deepEqual(fitting(box, [200, 100], [0, 0, 0, 0], 12), { scale: 2, offset: [12, 112] });
-  assert.equal(fitting(box, [10, 10], [0, 0, 0, 0], 12).scale, 32);
-  const { scale, offset } = fitting(box, [200, 100], [100, 0, 100, 0], 12);
+  assert.deepEqual(fitting(box, [200, 100], [0, 0, 0, 0], { margin: 12 }), { scale: 2, offset: [12, 112] });
+  assert.equal(fitting(box, [10, 10], [0, 0, 0, 0], { margin: 12 }).scale, 32);
+  const { scale, offset } = fitting(box, [200, 100], [100, 0, 100, 0], { margin: 12 });
   assert.deepEqual([scale, offset], [1, [112, 162]]);
+  assert.deepEqual(fitting(box, [200, 100], [0, 50, 0, 50], { margin: 12 }).offset, [12, 112]);
+});
+
+test('a fitted sheet keeps clear of the bar: smaller where that is asked, else only moved where there is room', () => {
+  const box = { width: 424, height: 424 };
+  const none = [0, 0, 0, 0];
+  assert.deepEqual(fitting(box, [200, 200], none, { margin: 12, below: 100 }), { scale: 1.5, offset: [62, 12] });
+  assert.deepEqual(fitting(box, [200, 100], none, { margin: 12, over: 100 }), { scale: 2, offset: [12, 112] });
+  assert.deepEqual(fitting(box, [200, 150], none, { margin: 12, over: 100 }), { scale: 2, offset: [12, 12] });
+  assert.deepEqual(fitting(box, [100, 200], none, { margin: 12, over: 100 }), { scale: 2, offset: [112, 12] });
 });
 
 test('zooming keeps the point under the pointer, within bounds', () => {

@@ -32,7 +32,7 @@ class Saving:
 
     format: str = setting(
         "png", str, choices=("png", "jpeg", "webp"), label="Format",
-        help="png keeps every pixel and how it was made; jpeg and webp are smaller and round every pixel a little",
+        help="PNG keeps every pixel and how it was made; JPEG and WebP are smaller and round every pixel a little",
     )  # fmt: skip
     quality: int = setting(92, int, low=1, high=100, label="Quality", help="of JPEG and WebP: higher is larger")
     keep_exif: bool = setting(

@@ -18,14 +18,18 @@ export function growth([width, height], ratio) {
   return [left, top, across - left, down - top];
 }
 
-/** The place that shows a picture of `size` with `sides` around it whole, in the middle of `box` less its margins. */
-export function fitting(box, [width, height], [left, top, right, bottom], margin = 8) {
+/** The place that shows a picture of `size` with `sides` around it whole, in the middle of `box` less its margins.
+ * `below`: what is left free under it; `over`: what lies there over the box, from which it is moved away where there is
+ * room. */
+export function fitting(box, [width, height], [left, top, right, bottom], { margin = 8, below = 0, over = 0 } = {}) {
+  const room = box.height - below;
   const across = (box.width - 2 * margin) / (left + width + right);
-  const down = (box.height - 2 * margin) / (top + height + bottom);
+  const down = (room - 2 * margin) / (top + height + bottom);
   const scale = Math.max(0.001, Math.min(across, down, 32));
   const x = (box.width - (width + right - left) * scale) / 2;
-  const y = (box.height - (height + bottom - top) * scale) / 2;
-  return { scale, offset: [x, y] };
+  const tall = (top + height + bottom) * scale;
+  const y = Math.min((room - tall) / 2, Math.max(margin, room - over - margin - tall));
+  return { scale, offset: [x, y + top * scale] };
 }
 
 /** The place after zooming by `factor` about the point (x, y) of the view. */
