@@ -43,12 +43,12 @@ export class Around {
   #warning() {
     const { form, board, run, modelSize } = this.editor;
     const { picture, bounds } = board;
-    if (run.asking.again || !picture) return '';
+    if (run.asking.again || !(picture || form.mode === 'generate')) return '';
     const sides = bounds && [0, 1].map((i) => (bounds[i + 2] - bounds[i]) * picture.size[i]);
     const { context, detail } = form.values;
     const seen = +context || 2;
-    const part = taken(form.mode, picture.entry) !== null;
-    return warning({ mode: form.mode, sides, part, seen, resolution: modelSize[0], size: picture.size, detail });
+    const part = taken(form.mode, picture?.entry) !== null;
+    return warning({ mode: form.mode, sides, part, seen, resolution: modelSize[0], size: picture?.size, detail });
   }
 
   enable() {

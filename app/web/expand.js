@@ -32,6 +32,10 @@ export class Expand {
     const { form, board } = this.#editor;
     if (!board.picture || !form.shape) return;
     form.sides = growth(board.picture.size, form.shape);
+    if (!this.grown) {
+      this.#editor.around.note('The picture has this shape already: choose another.');
+      form.free();
+    }
     this.#editor.refresh();
   }
 

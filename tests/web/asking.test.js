@@ -44,5 +44,6 @@ test('a word before a run that enlarges more than twofold', () => {
   assert.match(warning({ ...asked, mode: 'vary', sides: null }), /128 × 128 px/);
   assert.match(warning({ ...asked, mode: 'vary', sides: null, part: true }), /What is new here/);
   assert.match(warning({ ...asked, mode: 'vary', sides: [400, 60] }), /^Drawn 6.3/);
-  assert.equal(warning({ ...asked, mode: 'generate', size: null }), '');
+  assert.equal(warning({ ...asked, mode: 'outpaint' }), '');
+  assert.equal(warning({ ...asked, mode: 'generate', size: null }), 'A new picture of 128 × 128 px');
 });

@@ -36,7 +36,7 @@ test('a fitted sheet keeps clear of the bar: smaller where that is asked, else o
   const box = { width: 424, height: 424 };
   const none = [0, 0, 0, 0];
   assert.deepEqual(fitting(box, [200, 200], none, { margin: 12, below: 100 }), { scale: 1.5, offset: [62, 12] });
-  assert.deepEqual(fitting(box, [200, 100], none, { margin: 12, over: 100 }), { scale: 2, offset: [12, 112] });
+  assert.deepEqual(fitting(box, [200, 100], none, { margin: 12, over: 100 }), { scale: 2, offset: [12, 62] });
   assert.deepEqual(fitting(box, [200, 150], none, { margin: 12, over: 100 }), { scale: 2, offset: [12, 12] });
   assert.deepEqual(fitting(box, [100, 200], none, { margin: 12, over: 100 }), { scale: 2, offset: [112, 12] });
 });

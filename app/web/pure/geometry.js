@@ -28,7 +28,7 @@ export function fitting(box, [width, height], [left, top, right, bottom], { marg
   const scale = Math.max(0.001, Math.min(across, down, 32));
   const x = (box.width - (width + right - left) * scale) / 2;
   const tall = (top + height + bottom) * scale;
-  const y = Math.min((room - tall) / 2, Math.max(margin, room - over - margin - tall));
+  const y = Math.min((room - tall) / 2, Math.max(margin, (room - over - tall) / 2));
   return { scale, offset: [x, y + top * scale] };
 }
 
