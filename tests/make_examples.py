@@ -1,7 +1,9 @@
-"""The example pictures of the page, drawn by the bundled model: python tests/make_examples.py [--sheet choice.png]
+"""The example pictures of the page: python tests/make_examples.py [--sheet choice.png | --after]
 
-Each is one candidate of a fixed class and seed, enlarged, with a painted ellipse as its mask; nothing foreign gets into
-the repository. --sheet writes a picture of all candidates instead, to choose `pick` from after the model changed.
+Most are drawn by the bundled model: one candidate of a fixed class and seed, enlarged, with a painted ellipse as its
+mask. --sheet writes a picture of all candidates instead, to choose `pick` from after the model changed. Photographs lie
+in the folder with their masks (assets/docs/CREDITS.md says whose they are). Of all, NAME-after.jpg is what becomes of
+them; --after draws only that.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from PIL import Image, ImageDraw
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from var_core import Chance, Edit, Engine, save_png  # noqa: E402
+from var_core import Chance, Edit, Engine, open_image, open_mask, save_png  # noqa: E402
 
 SIDE = 384  # of the files, pixels
 CANDIDATES = 8
@@ -42,7 +44,6 @@ RECIPES = {
     "peach": Recipe("watercolour-peach", 3, 7, (0.49, 0.34), (0.3, 0.28)),
     "sunflower": Recipe("flower-sunflower", 4, 1, (0.6, 0.42), (0.24, 0.24)),
     "tulip": Recipe("flower-tulip", 5, 1, (0.7, 0.54), (0.26, 0.2), 10),
-    "tomato": Recipe("market-tomato", 6, 0, (0.55, 0.55), (0.24, 0.2), 30),
 }
 
 
@@ -63,6 +64,15 @@ def painted(recipe: Recipe, side: int) -> Image.Image:
     mask = Image.new("L", (side, side))
     ImageDraw.Draw(mask).polygon(outline, fill=255)
     return mask
+
+
+def becomes(engine: Engine, picture: Path, mask: Path) -> Image.Image:
+    """The picture as the page draws it when the example is clicked, with seed 1, at half of its size."""
+    photo = open_image(picture).image
+    edit = Edit(task="inpaint", image=photo, mask=open_mask(mask, photo.size))
+    *_, last = engine.run(edit, Chance(seed=1))
+    assert last.result is not None
+    return last.result.image(0).reduce(2)
 
 
 def sheet(engine: Engine, path: Path) -> None:
@@ -91,16 +101,22 @@ def main() -> None:
     parser.add_argument("--model", default="garden-2")
     parser.add_argument("--out", type=Path, default=ROOT / "assets" / "examples")
     parser.add_argument("--sheet", type=Path, help="write all candidates here, and no examples")
+    parser.add_argument("--after", action="store_true", help="the examples stay; only what becomes of them is drawn")
     args = parser.parse_args()
     engine = Engine.load(args.model)
     if args.sheet:
         sheet(engine, args.sheet)
         return
-    for name, recipe in RECIPES.items():
+    for name, recipe in () if args.after else RECIPES.items():
         picture = candidates(engine, recipe)[recipe.pick]
         save_png(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS), args.out / f"{name}.png")
         save_png(painted(recipe, SIDE), args.out / f"{name}-mask.png")
         print(args.out / f"{name}.png")
+    for mask in sorted(args.out.glob("*-mask.png")):
+        name = mask.name.removesuffix("-mask.png")
+        picture = next(args.out.glob(f"{name}.[jp]*"))
+        becomes(engine, picture, mask).save(args.out / f"{name}-after.jpg", quality=88)
+        print(args.out / f"{name}-after.jpg")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Pictures of the page for the documentation: python tests/screenshots.py [--out assets/docs] [--photo FILE]
 
-One edit on three screens, light and dark: idle, painted, running, done, compared. Without --photo the first example is
-edited, which the bundled model has drawn itself, so that nothing foreign gets into the repository.
+One edit on three screens, light and dark: idle, painted, running, done, compared. Without --photo the example of a
+dandelion is edited, a photograph in the public domain, and the dandelion removed.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from visitor import Visitor
 SIZES = {"desktop": (1440, 900), "tablet": (820, 1180), "phone": (390, 844)}
 THEMES = ("light", "dark")
 STATES = ("idle", "painted", "running", "done", "compared")
-PAINT = ((0.36, 0.62), (0.5, 0.56), (0.62, 0.62), (0.58, 0.76), (0.44, 0.78), (0.38, 0.68), (0.52, 0.68))
-_PHOTO = sorted(path for path in (ROOT / "assets" / "examples").iterdir() if "mask" not in path.name)[0]
+HEAD = ((0.34, 0.26), (0.45, 0.24), (0.46, 0.38), (0.34, 0.4), (0.33, 0.28), (0.41, 0.33))  # of the dandelion
+STALK = ((0.4, 0.55), (0.39, 0.7), (0.39, 0.99))
+BRUSHES = {"300": HEAD, "90": STALK}  # widths, as the page counts them
+_PHOTO = ROOT / "assets" / "examples" / "dandelion.jpg"
 
 
 def names() -> list[str]:
@@ -36,7 +38,6 @@ def arguments(text: str) -> argparse.ArgumentParser:
     parser.add_argument("--photo", type=Path, default=_PHOTO)
     parser.add_argument("--model", default="garden-2")
     parser.add_argument("--label", help="class that the painted part becomes (default: none, it is removed)")
-    parser.add_argument("--brush", default="160", help="width of the brush, in pixels of the page")
     parser.add_argument("--seed", default="1")
     return parser
 
@@ -59,7 +60,13 @@ def prepared(visitor: Visitor, args: argparse.Namespace) -> None:
     if args.label:
         visitor.mode("Replace")
         visitor.label(args.label)
-    visitor.brush(args.brush)
+
+
+def paint(visitor: Visitor) -> None:
+    """The dandelion and its stalk."""
+    for brush, points in BRUSHES.items():
+        visitor.brush(brush)
+        visitor.stroke(*points)
 
 
 def main() -> None:
@@ -83,7 +90,7 @@ def _shots(browser: Browser, url: str, size: str, theme: str, args: argparse.Nam
 
     shot("idle")
     prepared(visitor, args)
-    visitor.stroke(*PAINT)
+    paint(visitor)
     shot("painted")
     visitor.versions(4)
     visitor.begin()

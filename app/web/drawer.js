@@ -12,6 +12,7 @@ export class Drawer {
   #images = [];
   #timer = 0;
   #asked = '';
+  #entry = null; // whose scales these are
   scales = new Scales();
 
   constructor(editor) {
@@ -31,12 +32,14 @@ export class Drawer {
 
   /** A model's scales, with nothing drawn yet. */
   empty(sides) {
+    this.#entry = null;
     this.scales.empty(sides);
     this.#draw();
     this.versions(null);
   }
 
   begin(sides) {
+    this.#entry = null;
     this.stop();
     this.scales.begin(sides);
     this.versions(null);
@@ -56,7 +59,9 @@ export class Drawer {
       this.empty(this.#editor.sides);
       return;
     }
-    this.scales.finished(entry.sides, picture.version === 0 ? entry.thumbs : []);
+    const waiting = entry.number === this.#entry ? this.scales.thumbs : []; // no empty strip between two versions
+    this.#entry = entry.number;
+    this.scales.finished(entry.sides, picture.version === 0 ? entry.thumbs : waiting);
     this.#draw();
     this.versions(picture);
     this.#fetch(picture);
@@ -69,7 +74,8 @@ export class Drawer {
     if (this.#asked !== picture.ref || this.scales.running) return;
     this.scales.looks(frames);
     this.#images = this.scales.frames.map((frame) => images[frames.indexOf(frame)] ?? null);
-    this.scales.thumbs = this.scales.frames.map((frame, k) => this.scales.thumbs[k] ?? frame);
+    const { thumbs } = this.scales;
+    this.scales.thumbs = this.scales.frames.map((frame, k) => (picture.version ? frame : (thumbs[k] ?? frame)));
     this.#draw();
   }
 
