@@ -45,10 +45,17 @@ def arguments(text: str) -> argparse.ArgumentParser:
 @contextmanager
 def chromium(model: str) -> Iterator[tuple[Browser, str]]:
     """A browser, and the address of a page on a server of its own."""
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    with tempfile.TemporaryDirectory() as folder, serve(model, Path(folder)) as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS)
+    with tempfile.TemporaryDirectory() as folder, serve(model, Path(folder)) as url, launched() as browser:
         yield browser, url
+
+
+@contextmanager
+def launched() -> Iterator[Browser]:
+    """The Chromium of this machine."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS)
+        yield browser
         browser.close()
 
 

@@ -33,9 +33,9 @@ export function asking({ mode, picture, task, painted, grown, label, missing = f
 /** The paint that a variation without any of its own takes over: that of the result shown; null: all is varied. */
 export const taken = (mode, entry) => (mode === 'vary' ? (entry?.mask ?? null) : null);
 
-/** What to expect of a run that enlarges the model's picture more than twofold, or makes a new one; else empty. `sides`: of the
- * painted part in pixels, `part`: whether a variation takes over another's; `seen`: how much larger the square is that
- * the model sees. */
+/** What to expect of a run that enlarges the model's picture more than twofold, or makes a new one; else empty.
+ * `sides`: of the painted part in pixels, `part`: whether a variation takes over another's; `seen`: how much larger the
+ * square is that the model sees. */
 export function warning({ mode, sides, part = false, seen, resolution, size, detail = false }) {
   if (mode === 'generate' && resolution) return `A new picture of ${resolution} × ${resolution} px`;
   if (!resolution || !size) return '';
