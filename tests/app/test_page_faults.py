@@ -116,8 +116,7 @@ def test_a_saved_picture_brings_its_mask(visitor: Visitor) -> None:
 def test_a_mask_of_another_shape_is_said(visitor: Visitor) -> None:
     visitor.opened(scenery(300, 200))
     mask = rectangle((100, 100), (0, 0, 50, 100))
-    given = {"name": "mask.png", "mimeType": "image/png", "buffer": png(mask)}
-    visitor.page.set_input_files("[data-file=mask]", given)
+    visitor.page.set_input_files("[data-file=mask]", {"name": "mask.png", "mimeType": "image/png", "buffer": png(mask)})
     visitor.painted()
     expect(visitor.status).to_contain_text("another shape")
 
