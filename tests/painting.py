@@ -103,7 +103,7 @@ def live(browser: Browser, url: str, pid: int, seconds: float) -> dict[str, obje
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="garden-128")
+    parser.add_argument("--model", default="garden-2")
     parser.add_argument("--megapixels", type=float, default=12)
     parser.add_argument("--seconds", type=float, default=60)
     args = parser.parse_args()
