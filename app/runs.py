@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -78,6 +79,8 @@ class Runs:
         model = form["model"]
         chance = build_chance(form, edit.task, len(self.engines.get(model).sides))
         live = given.get("live") if edit.task in WITH_MASK else None
+        if live and len(plan.boxes) > 1:  # a sketch is of one part
+            chance = replace(chance, stop_scale=None)
         steps = self.work.frames(
             ticket, cost(plan, chance.candidates), lambda: self.engines.run(model, edit, chance, plan)
         )

@@ -19,7 +19,7 @@ from pathlib import Path
 from attack import resident
 from file_speed import photo
 from page_server import serve
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser
 from screenshots import launched
 from visitor import Visitor
 
@@ -91,8 +91,10 @@ def live(browser: Browser, url: str, pid: int, seconds: float) -> dict[str, obje
         turn += 1
     late = resident(pid)
     rests = [each for visitor in visitors for each in visitor.page.evaluate("window.rests")]
+    assert rests, "no picture came"
     for visitor in visitors:
-        expect(visitor.page.locator("#status:not([data-kind=failed])")).to_have_count(1)
+        words = visitor.status.inner_text()
+        assert visitor.status.get_attribute("data-kind") != "failed", words
         visitor.page.click("[data-act=live]")
         visitor.close()
     return {

@@ -290,6 +290,15 @@ def test_live_drawing_shows_and_keeps_nothing(handlers: Handlers, photo: Path) -
     assert last["entry"]["pictures"] == whole[-1]["pictures"], "the same seed becomes what was seen"
 
 
+def test_live_drawing_goes_on_in_two_places(handlers: Handlers, tmp_path: Path) -> None:
+    scenery(600, 150).save(tmp_path / "wide.png")
+    session, ref = opened(handlers, tmp_path / "wide.png")
+    mask = rectangle((600, 150), (10, 40, 30, 60))
+    mask.paste(255, (560, 40, 580, 60))
+    steps = [*stream(handlers, session, ref=ref, mask=layer(mask), live="first")]
+    assert {step.get("windows") for step in steps[:-1]} == {2} and steps[-1]["kind"] == "sketch", steps[-1]
+
+
 def test_who_waits_is_told_and_then_goes(handlers: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.work._LOOK", 0.01)
     before = [handlers.work.turns.join(f"other {number}", None) for number in range(AT_ONCE)]
