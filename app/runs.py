@@ -142,7 +142,7 @@ class Runs:
             if frame.windows == 1 and not frame.result.sketch and len(told.frames) == len(sides):
                 self.engines.note(form["model"], frame.seconds / len(frame.result.patches))
             words = f"Done in {time.perf_counter() - began:.1f} s · seed {frame.seed}"
-            yield {"kind": "result", "entry": entry.told(), "text": words, "notices": gathered(frame.result.notices)}
+            yield {"kind": "result", "entry": entry.told(), "text": words, "notices": [*frame.result.notices]}
 
     def _entry(
         self, session: Session, form: Form, task: str, result: Result, told: Told, about: dict[str, Any]
@@ -177,16 +177,6 @@ class Runs:
 def _form(given: dict[str, Any]) -> dict[str, Any]:
     form = given.get("form")
     return form if isinstance(form, dict) else {}
-
-
-def gathered(notices: Sequence[str]) -> list[str]:
-    """Every notice once; of the classes that several windows were drawn as, the first one's sentence stands for all."""
-    found: list[str] = []
-    for notice in notices:
-        guessed = notice.startswith("Drawn as ") and any(other.startswith("Drawn as ") for other in found)
-        if notice not in found and not guessed:
-            found.append(notice)
-    return found
 
 
 class Told:

@@ -20,6 +20,11 @@ from var_core.model.tokenizer import Tokenizer, TokenizerConfig
 from var_core.model.transformer import Transformer, TransformerConfig
 from var_core.request import Result, inside
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # each its own share of the cores, and what it starts as well
+    THREADS = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    os.environ["OMP_NUM_THREADS"] = str(THREADS)
+    torch.set_num_threads(THREADS)
+
 SIDES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12)
 
 
@@ -55,9 +60,18 @@ def tokens(tmp_path_factory: pytest.TempPathFactory):
     return tokens_at(tmp_path_factory.mktemp("study"))
 
 
+def own_examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two small ones, outside of the server's own folder, as they lie in a checkout."""
+    folder = tmp_path_factory.mktemp("examples")
+    for number, name in enumerate(("first-picture", "second-picture")):
+        scenery(96, 80, seed=number).save(folder / f"{name}.png")
+        rectangle((96, 80), (30, 20, 60, 50)).save(folder / f"{name}-mask.png")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The page on a model with random weights, slow enough to be stopped."""
+    """The page on a model with random weights, slow enough to be stopped, with two examples."""
     model = build_model()
     torch.manual_seed(0)
     config = TransformerConfig(
@@ -66,7 +80,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     slow = Model(model.tokenizer, Transformer(config).eval(), model.class_names, "tiny", model.card)
     folder = tmp_path_factory.mktemp("page")
     save_model(slow, folder / "tiny.safetensors")
-    with serve(str(folder / "tiny.safetensors"), folder) as address:
+    own = f"import pathlib, app.examples; app.examples.FOLDER = pathlib.Path({str(own_examples(tmp_path_factory))!r})"
+    with serve(str(folder / "tiny.safetensors"), folder, before=own) as address:
         yield address
     assert not list(folder.glob("var-editor-*")), "files were left behind"
     text = (folder / "log.txt").read_text()
@@ -91,10 +106,10 @@ def browser():
 
 @pytest.fixture
 def visitor(browser, url: str) -> Iterator[Any]:
-    """Somebody who has opened the page."""
+    """Somebody who has opened the page, and does without detail."""
     from visitor import Visitor
 
-    one = Visitor(browser, url)
+    one = Visitor(browser, url, detail=False)
     yield one
     one.close()
 

@@ -38,11 +38,11 @@ from mutants_named import NAMED
 
 ROOT = Path(__file__).parents[1]
 EVERY = "tests/test_end_to_end.py"
-TABLE = {  # what is changed -> the tests that should notice
-    "var_core/sampling": ["tests/sampling"],
+TABLE = {  # what is changed -> the tests that should notice, one after the other
+    "var_core/sampling": ["tests/sampling", "tests/model/test_refiner.py"],
     "var_core/editing": ["tests/editing"],
-    "var_core/model": ["tests/model"],
     "var_core/files": ["tests/files"],
+    "var_core/model": ["tests/model"],
     "app/form.py": ["tests/app/test_form.py", "tests/app/test_handlers.py"],
     "app/api.py": ["tests/app/test_endpoints.py", "tests/app/test_api.py"],
 }
@@ -72,6 +72,11 @@ def tests_for(path: str) -> list[str]:
         if path == prefix or path.startswith(prefix + "/"):
             return [*tests, EVERY]
     return [EVERY]
+
+
+def _turn(fault: Fault) -> int:
+    """Faults with the same tests are tried one after another, so that a part of a run is worth something as well."""
+    return next((n for n, tests in enumerate(TABLE.values()) if tests[0] in fault.tests), len(TABLE))
 
 
 def sampled(only: str | None, count: int, seed: int) -> list[Fault]:
@@ -225,12 +230,14 @@ class Tracer:
 
         subprocess.Popen.__init__ = counted  # type: ignore[method-assign]
         item.addfinalizer(lambda: setattr(subprocess.Popen, "__init__", popen))
+        self.began = time.process_time()  # a busy machine does not count
         if self.paths:
             sys.settrace(self._trace)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when == "call" and report.nodeid in self.tests:
-            self.tests[report.nodeid]["seconds"] = report.duration
+            test, took = self.tests[report.nodeid], time.process_time() - self.began
+            test["seconds"] = report.duration if test["elsewhere"] else took
         self.now = self.shared
         if report.failed or report.skipped:
             self.failed.add(report.nodeid)
@@ -259,21 +266,20 @@ class Mutation:
         self.known: dict[str, Any] = json.loads(self.out.read_text()) if self.out.exists() else {}
         self.maps: dict[str, Any] = {}
 
-    def trace(self, faults: list[Fault]) -> None:
-        """One run of each set of tests without a fault. Tests that fail without one are left out, and named."""
-        copy = copy_checkout(self.place / "traced")
-        for tests in {tuple(fault.tests) for fault in faults}:
-            paths = {fault.path for fault in faults if tuple(fault.tests) == tests and fault.kind != "named"}
-            out, log = self.place / "trace.json", self.place / "trace.log"
-            out.unlink(missing_ok=True)
-            there = [test for test in tests if (copy / test.split("::")[0]).exists()]
-            child = start(copy, log, 3600, [*there, "--maxfail=1000"], [Tracer(copy, paths, out)])
-            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            if code not in (0, 1) or not out.exists():
-                raise SystemExit(f"the tests do not run without a fault:\n{log.read_text()[-3000:]}")
-            found = self.maps[" ".join(tests)] = json.loads(out.read_text())
-            for name in found["failed"]:
-                print(f"left out, fails or is skipped without a fault: {name}", flush=True)
+    def trace(self, tests: list[str], paths: set[str]) -> None:
+        """One run of a set of tests without a fault. Tests that fail without one are left out, and named."""
+        copy, out, log = self.place / "traced", self.place / "trace.json", self.place / "trace.log"
+        if not copy.exists():
+            copy_checkout(copy)
+        out.unlink(missing_ok=True)
+        there = [test for test in tests if (copy / test.split("::")[0]).exists()]
+        child = start(copy, log, 3600, [*there, "--maxfail=1000"], [Tracer(copy, paths, out)])
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code not in (0, 1) or not out.exists():
+            raise SystemExit(f"the tests do not run without a fault:\n{log.read_text()[-3000:]}")
+        found = self.maps[" ".join(tests)] = json.loads(out.read_text())
+        for name in found["failed"]:
+            print(f"left out, fails or is skipped without a fault: {name}", flush=True)
 
     def choose(self, fault: Fault) -> tuple[list[str], float]:
         """The tests that pass over the fault's lines, quickest first, and their seconds together."""
@@ -294,14 +300,15 @@ class Mutation:
         return chosen, total
 
     def run(self, faults: list[Fault]) -> None:
-        todo = [fault for fault in faults if self._open(fault)]
-        if todo:
-            self.trace(todo)
+        todo = sorted((fault for fault in faults if self._open(fault)), key=_turn)
         copies = [copy_checkout(self.place / f"copy{i}") for i in range(self.options.workers if todo else 0)]
         running: dict[int, tuple[Fault, Path, float, float]] = {}
         while todo or running:
             while todo and copies:
                 fault = todo.pop(0)
+                if " ".join(fault.tests) not in self.maps:
+                    same = [other for other in (fault, *todo) if other.tests == fault.tests]
+                    self.trace(fault.tests, {other.path for other in same if other.kind != "named"})
                 chosen, seconds = self.choose(fault)
                 if not chosen:
                     self._note(fault, "survived", 0.0, "no test passes over it")

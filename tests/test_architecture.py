@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -82,3 +83,9 @@ def test_the_readme_names_every_module() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     files = [*ROOT.glob("var_core/**/*.py"), *ROOT.glob("app/**/*.py")]
     assert [path.name for path in files if path.name != "__init__.py" and path.name not in readme] == []
+
+
+def test_the_readme_runs_the_tests_as_the_checks_of_a_change_do() -> None:
+    readme, checks = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", ".ci/run"))
+    command = re.search(r"^python -m pytest.*$", readme, re.MULTILINE)
+    assert command is not None and f"; {command[0]} | tee " in checks

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import PYTHON, SHARED, command
 from conftest import rectangle, scenery
 from PIL import Image
 from reference import GOLDEN, Case
 
 from var_core.__main__ import main
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -66,11 +65,6 @@ def test_edit_outpaint_and_vary(model_file: Path, photo: Path, tmp_path: Path, c
     run(capsys, "vary", photo, "--start-scale", 3, "--model", model_file, "--out", out, "--json")
 
 
-def process(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "var_core", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-
-
 def test_failures_are_one_sentence_and_an_exit_code(model_file: Path, photo: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "bad.png").write_bytes(b"<svg xmlns='http://www.w3.org/2000/svg'/>")
     Image.new("L", (120, 90)).save(tmp_path / "empty.png")
@@ -86,8 +80,8 @@ def test_failures_are_one_sentence_and_an_exit_code(model_file: Path, photo: Pat
         assert main([str(w) for w in (*words, *model, "--quiet")]) == 1
         error = capsys.readouterr().err
         assert word in error and len(error.strip().splitlines()) == 1
-    assert process("dream").returncode == 2
-    missing = process("models", "verify", tmp_path / "none.safetensors")
+    assert command(PYTHON, "-m", "var_core", "dream").returncode == 2
+    missing = command(PYTHON, "-m", "var_core", "models", "verify", tmp_path / "none.safetensors")
     assert missing.returncode == 1 and "Traceback" not in missing.stderr
 
 
@@ -131,8 +125,8 @@ def album(photo: Path, tmp_path: Path) -> Path:
 
 
 def folder_command(capsys, album: Path, model_file: Path, out: Path, *words: object) -> dict:
-    common = ["outpaint", album, "--left", 12, "--model", model_file, "--out", out, "--seed", 3, "--json", "--quiet"]
-    assert main([str(word) for word in (*common, *words)]) == 0
+    common = ["outpaint", album, "--left", 12, "--no-detail", "--model", model_file, "--out", out, "--seed", 3]
+    assert main([str(word) for word in (*common, "--json", "--quiet", *words)]) == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -145,16 +139,13 @@ def test_an_interrupted_folder_goes_on(album: Path, model_file: Path, tmp_path: 
     assert len(folder_command(capsys, album, model_file, out, "--again")["results"]) == 5
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_the_real_command_shares_a_folder(album: Path, model_file: Path, tmp_path: Path, processes: int) -> None:
+@pytest.mark.parametrize("start", [(PYTHON,), SHARED], ids=["alone", "shared"])
+def test_the_real_command_shares_a_folder(album: Path, model_file: Path, tmp_path: Path, start: tuple) -> None:
     """As it is typed; under torchrun every process draws a share. What is no picture is named, the others are drawn."""
     (album / "3.png").write_bytes(b"no picture")
     (album / "4.png").unlink()
-    start = [sys.executable, *(("-m", "torch.distributed.run", "--nproc-per-node", "2") if processes == 2 else ())]
     words = ["outpaint", album, "--left", 12, "--model", model_file, "--out", tmp_path / "out", "--seed", 3, "--quiet"]
-    done = subprocess.run(
-        [*start, "-m", "var_core", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = command(*start, "-m", "var_core", *words, "--no-detail", OMP_NUM_THREADS="1")
     assert done.returncode == 1 and f"error: {album / '3.png'}: This file is not a PNG" in done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "2.png"]
     lines = [line for line in done.stdout.splitlines() if "seed 3" in line]
@@ -223,6 +214,19 @@ def test_runs_as_animations(model_file: Path, photo: Path, tmp_path: Path, capsy
         assert said in capsys.readouterr().err
 
 
+def test_a_command_that_hangs_fails_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The bound of all commands here: what was said is told, and a process of its own has ended as well."""
+    child = "import os, time; open('born', 'w').write(str(os.getpid())); time.sleep(600)"
+    code = f"import os, subprocess, sys; os.chdir({str(tmp_path)!r}); print('begun', flush=True); "
+    code += f"subprocess.run([sys.executable, '-c', {child!r}])"
+    with pytest.raises(pytest.fail.Exception, match=r"hung, and was ended after 5 s:\nbegun"):
+        command(PYTHON, "-c", code, seconds=5)
+    with contextlib.suppress(ProcessLookupError):
+        while True:  # until it is gone
+            os.kill(int((tmp_path / "born").read_text()), 0)
+            time.sleep(0.05)
+
+
 def _exif() -> Image.Exif:
     exif = Image.Exif()
     exif[0x010F] = "Maker"
@@ -257,10 +261,7 @@ def test_a_name_that_the_console_cannot_print_ends_nothing(model_file: Path, tmp
     album.mkdir()
     for name in ("一", "two"):
         scenery(60, 50).save(album / f"{name}.png")
-    words = [sys.executable, "-m", "var_core", "outpaint", album, "--left", "9", "--model", model_file, "--quiet"]
-    done = subprocess.run(
-        [*map(str, words), "--out", str(tmp_path / "new")], cwd=ROOT, capture_output=True, check=False,
-        env=os.environ | {"PYTHONIOENCODING": "cp1252"},
-    )  # fmt: skip
+    words = ["outpaint", album, "--left", "9", "--model", model_file, "--quiet", "--out", tmp_path / "new"]
+    done = command(PYTHON, "-m", "var_core", *words, "--no-detail", PYTHONIOENCODING="cp1252")
     assert done.returncode == 0, done.stderr
-    assert b"\\u4e00.png" in done.stdout and {path.stem for path in (tmp_path / "new").glob("*.png")} == {"一", "two"}
+    assert "\\u4e00.png" in done.stdout and {path.stem for path in (tmp_path / "new").glob("*.png")} == {"一", "two"}

@@ -111,6 +111,7 @@ def test_outpainting_leaves_the_original_alone(engine, amounts: tuple[int, int, 
         bottom=amounts[3],
         seed=3,
         feather=0,
+        detail=amounts[0] == 20,
     )
     left, top, right, bottom = amounts
     made = result.images[0]
@@ -405,8 +406,8 @@ def test_without_a_class_the_surroundings_suggest_one() -> None:
         guessed.append(name_told.split("-")[0] == name.split("-")[0])
         _, same = finish(engine, **dict(request, label=name_told))
         assert not same.notices and same.images[0].tobytes() == result.images[0].tobytes()
-        for other in (dict(request, guess=False), dict(request, method="official")):
-            assert not finish(engine, **other)[1].notices
+    for other in (dict(request, guess=False), dict(request, method="official")):
+        assert not finish(engine, **other)[1].notices
     assert sum(guessed) >= 3  # its own pictures: flowers, market or watercolours are told apart
 
 

@@ -29,11 +29,14 @@ expect.set_options(timeout=PATIENCE)
 
 
 class Visitor:
-    """One visitor: a context and a page, and whatever went wrong in it."""
+    """One visitor: a context and a page, and whatever went wrong in it. Without `detail`, which takes most of a run's
+    time, it is switched off in the settings at once."""
 
     def __init__(
-        self, browser: Browser, url: str, width: int = 1100, height: int = 900, touch: bool = False, dark: bool = False
-    ) -> None:
+        self, browser: Browser, url: str, width: int = 1100, height: int = 900, touch: bool = False, dark: bool = False,
+        detail: bool = True,
+    ) -> None:  # fmt: skip
+        self.detail = detail
         self.folder = tempfile.TemporaryDirectory()
         self.context: BrowserContext = browser.new_context(
             viewport={"width": width, "height": height},
@@ -57,6 +60,8 @@ class Visitor:
         """The page stands, and the model is read."""
         expect(self.status).to_contain_text("Ready")
         self.page.evaluate(RECORD)
+        if not self.detail:
+            self.page.evaluate("() => { const box = document.querySelector('#detail'); if (box.checked) box.click(); }")
 
     def close(self) -> None:
         self.page.wait_for_timeout(100)

@@ -227,12 +227,15 @@ class Engine:
             top_k=options.top_k, top_p=options.top_p, random_scales=self.random_scales(plan.edit, chance),
         )  # fmt: skip
         painting = Painting.of_plan(plan, chance.candidates)
-        story = Story(plan, chance, options, first, self.name, self.precision)
+        story, guessed = Story(plan, chance, options, first, self.name, self.precision), None
         for number in range(len(plan.boxes)):
             with self._lock:
                 start = self.beginnings.start(plan, number, painting, continued[number] if continued else None)
+            if number and plan.edit.task == "outpaint":  # one picture goes on: what its first window is, all are
+                start = replace(start, label=guessed)
+            guessed = start.label
             story.begin(start, self.class_names)
-            drawn = label if start.label is None else start.label
+            drawn = label if guessed is None else guessed
             steps = self._steps(start, drawn, story, number)
             while (step := self._locked(steps)) is not None:
                 patches = to_pictures(step[1])

@@ -44,7 +44,7 @@ def settled(page: Page) -> None:
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_no_state_shuts_anybody_out(browser: Browser, url: str, axe: str, width: int, dark: bool) -> None:
-    visitor = Visitor(browser, url, width, 900, dark=dark)
+    visitor = Visitor(browser, url, width, 900, dark=dark, detail=False)
     page, wrong = visitor.page, {}
     page.evaluate(axe)
 
@@ -87,7 +87,7 @@ def test_no_state_shuts_anybody_out(browser: Browser, url: str, axe: str, width:
 
 def test_the_judge_is_not_blind(browser: Browser, url: str, axe: str) -> None:
     """A pale text, a control without a name and one too small to hit are found."""
-    visitor = Visitor(browser, url)
+    visitor = Visitor(browser, url, detail=False)
     visitor.page.evaluate(axe)
     visitor.page.evaluate(
         """() => document.querySelector('.ed').insertAdjacentHTML('beforeend', '<div style="position:fixed;top:0;'

@@ -23,8 +23,9 @@ ON_TOP = """(e) => { const b = e.getBoundingClientRect();
   return document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2) === e; }"""
 
 
-def test_remove_shows_ten_scales_in_the_picture_and_keeps_every_pixel_outside(visitor: Visitor) -> None:
-    page, photo = visitor.page, scenery(1600, 1200)
+def test_remove_shows_ten_scales_in_the_picture_and_keeps_every_pixel_outside(browser: Browser, url: str) -> None:
+    visitor, photo = Visitor(browser, url), scenery(800, 600)
+    page = visitor.page
     visitor.opened(photo)
     visitor.stroke((0.35, 0.4), (0.55, 0.45), (0.5, 0.55))
     mask = visitor.mask()
@@ -35,10 +36,11 @@ def test_remove_shows_ten_scales_in_the_picture_and_keeps_every_pixel_outside(vi
     assert seen in ([f"running {n}" for n in range(1, last)] for last in (10, 11)), "detail stands at the last scale"
     assert page.locator(".photo").bounding_box() == place, "the result stands where the photo stood"
     result = visitor.result()
-    assert result.size == photo.size and mask.shape == (1200, 1600) and 0.005 < mask.mean() < 0.2
+    assert result.size == photo.size and mask.shape == (600, 800) and 0.005 < mask.mean() < 0.2
     before, after = np.asarray(photo), np.asarray(result.convert("RGB"))
     assert np.array_equal(before[~mask], after[~mask])
     assert (before[mask] != after[mask]).any(axis=-1).mean() > 0.9
+    visitor.close()
 
 
 def test_what_the_canvas_shows_is_the_result(visitor: Visitor) -> None:
@@ -208,6 +210,21 @@ def test_create_needs_no_photo_and_keeps_the_one_that_is_there(visitor: Visitor)
     assert visitor.result().size == (48, 48)
 
 
+def test_an_example_runs_by_one_click(visitor: Visitor) -> None:
+    expect(visitor.page.locator("[data-example]")).to_have_count(2)
+    visitor.mode("Vary")
+    visitor.page.click("[data-example='1']")
+    visitor.done()
+    expect(visitor.page.locator("#mode [data-mode=inpaint][aria-checked=true]")).to_have_count(1)
+    result = visitor.result()
+    visitor.page.click("[data-act=undo]")
+    visitor.painted()
+    mask = visitor.mask()
+    assert np.array_equal(mask, np.asarray(rectangle((96, 80), (30, 20, 60, 50))) > 0)
+    same = (np.asarray(result.convert("RGB")) == np.asarray(scenery(96, 80, seed=1))).all(axis=-1)
+    assert not same[mask].all() and same[:10].all()
+
+
 def test_refused_files_say_so_and_lose_nothing(visitor: Visitor) -> None:
     visitor.opened(scenery(200, 150))
     for data, name, words in (
@@ -286,7 +303,7 @@ def test_mask_tools(visitor: Visitor) -> None:
 
 
 def test_two_visitors_get_their_own_results(browser: Browser, url: str) -> None:
-    visitors = [Visitor(browser, url, 800, 800) for _ in range(2)]
+    visitors = [Visitor(browser, url, 800, 800, detail=False) for _ in range(2)]
     photos = [scenery(320, 200, seed=1), scenery(200, 320, seed=2)]
     for visitor, photo in zip(visitors, photos, strict=True):
         visitor.opened(photo)

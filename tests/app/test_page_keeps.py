@@ -7,7 +7,6 @@ import pytest
 from conftest import rectangle, scenery
 from PIL import Image
 from playwright.sync_api import Browser, expect
-from test_page_models import fresh, hub, official  # noqa: F401
 from visitor import Visitor, png
 
 pytestmark = pytest.mark.browser
@@ -45,8 +44,7 @@ def test_a_file_dropped_during_a_run_replaces_nothing(visitor: Visitor) -> None:
     visitor.holds(90, 80)
 
 
-def test_an_example_clicked_during_a_run_starts_no_other(browser: Browser, fresh: str) -> None:  # noqa: F811
-    visitor = Visitor(browser, fresh)
+def test_an_example_clicked_during_a_run_starts_no_other(visitor: Visitor) -> None:
     page = visitor.page
     visitor.opened(scenery(300, 200))
     visitor.rectangle(60, 60, 120, 120)
@@ -59,7 +57,6 @@ def test_an_example_clicked_during_a_run_starts_no_other(browser: Browser, fresh
     visitor.holds(300, 200)
     page.click("[data-act=undo]")
     painted(visitor, mask)
-    visitor.close()
 
 
 def test_a_continuation_cannot_be_begun_twice(visitor: Visitor) -> None:
@@ -238,7 +235,7 @@ def test_a_reload_brings_everything_back(visitor: Visitor, browser: Browser, url
     page.click("[data-act=before]")
     expect(page.locator(".before")).to_be_visible()
     page.click("[data-act=before]")
-    other = Visitor(browser, url)  # nobody else finds it
+    other = Visitor(browser, url, detail=False)  # nobody else finds it
     expect(other.page.locator(".history button")).to_have_count(0)
     expect(other.page.locator(".ed[data-state=empty]")).to_have_count(1)
     other.close()

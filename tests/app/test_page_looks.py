@@ -33,7 +33,7 @@ def look(page: Page, what: str) -> list[str]:
 def test_every_text_can_be_read_and_every_control_has_a_name(
     browser: Browser, url: str, width: int, dark: bool
 ) -> None:
-    visitor = Visitor(browser, url, width, 900, dark=dark)
+    visitor = Visitor(browser, url, width, 900, dark=dark, detail=False)
     page = visitor.page
     assert page.evaluate("document.body.classList.contains('dark')") == dark
 
@@ -67,7 +67,7 @@ def test_every_text_can_be_read_and_every_control_has_a_name(
 
 
 def test_the_judge_of_contrast_is_not_blind(browser: Browser, url: str) -> None:
-    visitor = Visitor(browser, url)
+    visitor = Visitor(browser, url, detail=False)
     visitor.page.evaluate("document.documentElement.style.setProperty('--soft', '#aaa')")
     assert len(look(visitor.page, "pale")) > 1
     visitor.page.evaluate("document.querySelector('.brand').style.opacity = '0.3'")
@@ -81,7 +81,7 @@ def test_the_judge_of_contrast_is_not_blind(browser: Browser, url: str) -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1440, 900)])
 def test_the_canvas_has_the_window(browser: Browser, url: str, width: int, height: int) -> None:
-    visitor = Visitor(browser, url, width, height)
+    visitor = Visitor(browser, url, width, height, detail=False)
     page, whole = visitor.page, width * height
 
     def share(part: str) -> float:
@@ -107,7 +107,7 @@ def test_the_canvas_has_the_window(browser: Browser, url: str, width: int, heigh
     ("width", "height"), [(1920, 1080), (1440, 900), (1024, 768), (820, 1180), (800, 600), (390, 844), (390, 664)]
 )
 def test_run_is_in_sight_and_no_toolbar_wraps(browser: Browser, url: str, width: int, height: int) -> None:
-    visitor = Visitor(browser, url, width, height)
+    visitor = Visitor(browser, url, width, height, detail=False)
     page = visitor.page
 
     def inside(part: str) -> None:
@@ -141,7 +141,7 @@ def test_run_is_in_sight_and_no_toolbar_wraps(browser: Browser, url: str, width:
 
 
 def test_what_is_touched_is_large_enough(browser: Browser, url: str) -> None:
-    visitor = Visitor(browser, url, 390, 844, touch=True)
+    visitor = Visitor(browser, url, 390, 844, touch=True, detail=False)
     visitor.opened(scenery(300, 200))
     visitor.page.touchscreen.tap(*visitor.at(0.5, 0.5))
     visitor.painted()

@@ -1,14 +1,12 @@
-"""The page with models to fetch from a stand-in hub, and with example pictures."""
+"""The page with models to fetch from a stand-in hub."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from conftest import rectangle, scenery
 from page_server import serve
 from playwright.sync_api import Browser, expect
 from test_checkpoints import Hub, hub, official  # noqa: F401
@@ -36,18 +34,12 @@ def fresh(
     model_file: Path,
     tmp_path: Path,
 ) -> Iterator[str]:
-    """A page of its own: an empty cache of models, a hub on this machine, and two examples."""
+    """A page of its own: an empty cache of models, and a hub on this machine."""
     Hub.files["var_d16.pth"] = deepen(official[1], 16)
-    folder = tmp_path / "examples"
-    folder.mkdir()
-    for number, name in enumerate(("first-picture", "second-picture")):
-        scenery(96, 80, seed=number).save(folder / f"{name}.png")
-        rectangle((96, 80), (30, 20, 60, 50)).save(folder / f"{name}-mask.png")
-    examples = f"import pathlib, app.examples; app.examples.FOLDER = pathlib.Path({str(folder)!r})"
     settings = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0"}
-    temporary = tmp_path / "server"  # the examples lie outside of it, as they do in a checkout
+    temporary = tmp_path / "server"
     temporary.mkdir()
-    with serve(str(model_file), temporary, before=examples, HF_HUB_DISABLE_XET="1", **settings) as address:
+    with serve(str(model_file), temporary, HF_HUB_DISABLE_XET="1", **settings) as address:
         yield address
 
 
@@ -59,8 +51,8 @@ def choose(visitor: Visitor, words: str) -> None:
     page.select_option("#model", name)
 
 
-def test_a_model_is_fetched_chosen_and_used(browser: Browser, fresh: str) -> None:
-    visitor = Visitor(browser, fresh)
+def test_a_model_arrives_damaged_then_whole_and_is_used(browser: Browser, fresh: str) -> None:
+    visitor = Visitor(browser, fresh, detail=False)
     page = visitor.page
     choose(visitor, "var-d16")
     expect(visitor.status).to_contain_text("not on this machine yet")
@@ -69,6 +61,12 @@ def test_a_model_is_fetched_chosen_and_used(browser: Browser, fresh: str) -> Non
     visitor.mode("Create")
     page.click("#run")
     expect(visitor.status).to_contain_text("Fetch the model first, in Settings")
+    Hub.lie = True
+    page.click("#fetch")
+    expect(visitor.status).to_contain_text("arrived damaged")
+    expect(page.locator("#fetch")).to_be_enabled()
+    Hub.lie = False
+    Hub.served.clear()
     page.click("#fetch")
     expect(visitor.status).to_contain_text("Ready")
     assert sorted(name for name, _ in Hub.served) == sorted(Hub.files)
@@ -87,31 +85,4 @@ def test_a_model_is_fetched_chosen_and_used(browser: Browser, fresh: str) -> Non
     page.wait_for_function("document.querySelector('.ed').dataset.model === 'there'")
     visitor.run()
     assert visitor.result().size == (48, 48)
-    visitor.close()
-
-
-def test_a_model_that_does_not_arrive_whole_says_so(browser: Browser, fresh: str) -> None:
-    Hub.lie = True
-    visitor = Visitor(browser, fresh)
-    choose(visitor, "var-d16")
-    visitor.page.click("#fetch")
-    expect(visitor.status).to_contain_text("arrived damaged")
-    expect(visitor.page.locator("#fetch")).to_be_enabled()
-    visitor.close()
-
-
-def test_an_example_runs_by_one_click(browser: Browser, fresh: str) -> None:
-    visitor = Visitor(browser, fresh)
-    expect(visitor.page.locator("[data-example]")).to_have_count(2)
-    visitor.mode("Vary")
-    visitor.page.click("[data-example='1']")
-    visitor.done()
-    expect(visitor.page.locator("#mode [data-mode=inpaint][aria-checked=true]")).to_have_count(1)
-    result = visitor.result()
-    visitor.page.click("[data-act=undo]")
-    visitor.painted()
-    mask = visitor.mask()
-    assert np.array_equal(mask, np.asarray(rectangle((96, 80), (30, 20, 60, 50))) > 0)
-    same = (np.asarray(result.convert("RGB")) == np.asarray(scenery(96, 80, seed=1))).all(axis=-1)
-    assert not same[mask].all() and same[:10].all()
     visitor.close()

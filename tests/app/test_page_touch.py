@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_phone_paints_with_a_finger(browser: Browser, url: str) -> None:
-    visitor = Visitor(browser, url, 390, 844, touch=True)
+    visitor = Visitor(browser, url, 390, 844, touch=True, detail=False)
     visitor.opened(scenery(400, 300))
     visitor.page.touchscreen.tap(*visitor.at(0.5, 0.5))
     visitor.painted()
@@ -25,7 +25,7 @@ def test_phone_paints_with_a_finger(browser: Browser, url: str) -> None:
 
 
 def test_two_fingers_zoom_and_leave_no_paint(browser: Browser, url: str) -> None:
-    visitor = Visitor(browser, url, 390, 844, touch=True)
+    visitor = Visitor(browser, url, 390, 844, touch=True, detail=False)
     visitor.opened(scenery(400, 300))
     before = visitor.page.locator(".photo").bounding_box()
     assert before is not None

@@ -13,6 +13,13 @@ from PIL import Image
 
 from var_core.evaluate import photo
 from var_core.evaluate.__main__ import main
+from var_core.measures.metrics import bootstrap
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals of 20 draws: whether they hold is asked elsewhere."""
+    monkeypatch.setattr(bootstrap, "__defaults__", (20, 0))
 
 
 def photographs(place: Path) -> Path:

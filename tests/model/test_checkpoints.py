@@ -8,11 +8,11 @@ import json
 import os
 import pickle
 import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import commands
 import pytest
 import torch
 from conftest import build_model
@@ -193,16 +193,8 @@ def hub(official):
 
 
 def command(endpoint: str, cache: Path, *words: str, group: str = "models") -> subprocess.CompletedProcess[str]:
-    env = {
-        **os.environ,
-        "HF_ENDPOINT": endpoint,
-        "HF_HOME": str(cache),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_OFFLINE": "0",
-    }
-    root = Path(__file__).parents[2]
-    arguments = [sys.executable, "-m", "var_core", *filter(None, [group]), *words]
-    return subprocess.run(arguments, env=env, cwd=root, capture_output=True, text=True, timeout=120, check=False)
+    hub = {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
+    return commands.command(commands.PYTHON, "-m", "var_core", *filter(None, [group]), *words, **hub)
 
 
 def test_download_list_and_damage(hub: str, tmp_path: Path) -> None:

@@ -75,6 +75,14 @@ def test_which_codes_may_be_drawn(top_k: int, top_p: float, expected: list[int])
     assert allowed(top_k, top_p) == expected
 
 
+def test_what_is_just_as_likely_as_all_that_may_go_goes() -> None:
+    """A cumulative probability of exactly 1 - top_p is still too little, as in the reference."""
+    logits = torch.tensor([[[2.0, 1.0, 0.0]]])
+    below = logits.softmax(-1).flip(-1).cumsum(-1)[0, 0]
+    assert filter_logits(logits, 0, 1 - float(below[1])).isfinite().tolist() == [[[True, False, False]]]
+    assert filter_logits(logits, 0, 1 - float(below[1]) + 1e-3).isfinite().tolist() == [[[True, True, False]]]
+
+
 def test_the_filter_looks_at_every_position_by_itself() -> None:
     """Leaving the logits that stay as they are."""
     logits = torch.randn(2, 3, 50, generator=torch.Generator().manual_seed(0))
@@ -262,6 +270,16 @@ def test_no_work_is_done_that_nothing_needs(model: Model, monkeypatch: pytest.Mo
     last = run(model, [1, 1, 1], options, known=other, start_scale=5, stop_scale=6, prefixes=prefixes)[-1]
     fresh = run(model, [1, 1, 1], options, known=other, start_scale=5, stop_scale=6)[-1]
     assert torch.equal(last.logits, fresh.logits) and not torch.allclose(last.logits, one.logits)
+
+
+def test_known_scales_beyond_the_mixed_codes_are_those_of_their_tokens(model: Model) -> None:
+    source = run(model, [0], SampleOptions(guidance=0.0, top_k=1))
+    keep = [torch.full((side * side,), k < 4) for k, side in enumerate(model.transformer.scales.sides)]
+    mixed = [step.codes + 1 for step in source[:2]]
+    known = Known([step.tokens for step in source], keep, codes=mixed)
+    steps = run(model, [0], SampleOptions(guidance=0.0, top_k=1), known=known)
+    for k in range(4):
+        assert torch.equal(steps[k].codes, mixed[k] if k < 2 else source[k].codes)
 
 
 def test_mixed_codes_of_the_first_scales_are_continued(model: Model) -> None:

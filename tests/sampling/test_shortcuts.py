@@ -189,6 +189,7 @@ def test_buffers_for_graphs_change_nothing(fresh: Engine, monkeypatch: pytest.Mo
     # a run that is in the middle keeps its buffers; another one at the same time goes without, and both are right
     first = fresh.run(*requested(**requests[0]))
     frames = [next(first) for _ in range(4)]
+    assert [rows for rows, each in fresh.graphs.items() if each.lent] == [2]
     assert result(fresh, **requests[0]).images[0].tobytes() == plain[0].images[0].tobytes()
     frames += list(first)
     assert frames[-1].result is not None and frames[-1].result.images[0].tobytes() == plain[0].images[0].tobytes()

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import commands
 import pytest
 import torch
+from commands import SHARED
 from shapes import draw, folder
 
 from var_core import Chance, Edit, Engine
@@ -74,11 +73,7 @@ def test_two_processes_equal_one_with_the_same_batch(stage: str, data: Path, run
     """Shares of 2 and 3 pictures; of the decoder's those of one process are all cut short."""
     common = [*command(stage, data, runs), "--steps", "2", "--batch", "5"]
     assert main([*common, "--out", str(tmp_path / "one")]) == 0
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*launch, "-m", "var_core.train", *common, "--out", str(tmp_path / "two")], cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = commands.command(*SHARED, "-m", "var_core.train", *common, "--out", tmp_path / "two", OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     assert [line[:1] for line in done.stdout.splitlines()].count("{") == 1  # figures of the first process only
     one, two = state(tmp_path / "one"), state(tmp_path / "two")

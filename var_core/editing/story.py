@@ -24,7 +24,7 @@ class Story:
         self.plan, self.chance, self.options, self.first = plan, chance, options, first
         self.model, self.precision = model, precision
         self.scales = chance.stop_scale or len(plan.sides)
-        self.notices = list(plan.notices)
+        self.guessed: list[str] = []  # the classes that windows were drawn as without being asked for
         self.passes: list[Pass] = []
         self.previews: list[Image.Image] = []
         self.likelihood = np.zeros(chance.candidates)
@@ -40,9 +40,15 @@ class Story:
         self.codes: list[Tensor] | None = None
         if self.options.smooth or (start.known is not None and start.known.codes):
             self.codes = []
-        if start.label is not None:
-            notice = f"Drawn as {names[start.label]}, by the surroundings: or choose a class."
-            self.notices += [] if notice in self.notices else [notice]
+        if start.label is not None and names[start.label] not in self.guessed:
+            self.guessed.append(names[start.label])
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the result should be told with, in one sentence each."""
+        classes = " and ".join(self.guessed)
+        guess = (f"Drawn as {classes}, by the surroundings: or choose a class.",) if classes else ()
+        return *self.plan.notices, *guess
 
     def add(self, step: ScaleStep) -> None:
         self.tokens.append(step.tokens.cpu())
@@ -69,7 +75,7 @@ class Story:
                 result = Result(
                     model=self.model, precision=self.precision, edit=self.plan.edit,
                     chance=replace(self.chance, stop_scale=sketch), picture=self.plan.picture, patches=painting.parts,
-                    at=painting.bounds[:2], passes=self.passes, previews=self.previews, notices=tuple(self.notices),
+                    at=painting.bounds[:2], passes=self.passes, previews=self.previews, notices=self.notices,
                     first=self.first, settle=self.options.settle, seconds=seconds, likelihood=tuple(self.likelihood),
                 )  # fmt: skip
         done = len(self.tokens), self.scales, number + 1, windows
