@@ -103,16 +103,14 @@ def test_the_linear_fit_recovers_a_linear_decoder() -> None:
 
 def test_previews_of_the_bundled_model_are_near_its_full_decodes() -> None:
     engine = Engine.load("garden-2", "cpu")
-    for seed in range(4):
-        result(engine, label=seed * 9, seed=seed)
-    assert engine.linear.ready and not engine.linear.always
+    assert engine.linear.never
     made = result(engine, label="watercolour-apple", seed=7)
     for k, canvas in enumerate(engine.tokenizer.canvases(made.passes[0].tokens)):
         full = engine.tokenizer.decode(canvas)
         shown = preview(engine.tokenizer, canvas, k, engine.linear)
         shown = torch.nn.functional.interpolate(shown, size=full.shape[-2:], mode="bicubic")
         error = (shown - full).square().mean() / 4
-        assert -10 * error.log10() > 17  # dB
+        assert -10 * error.log10() > (18 if engine.sides[k] >= 8 else 12)  # dB; coarse grids see little around
 
 
 def test_weights_are_read_in_the_format_they_are_used_in(model_file: Path) -> None:

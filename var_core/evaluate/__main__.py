@@ -15,6 +15,7 @@ photo        removal and a border at photo resolution, ours with and without det
 edit         five families of masks, ours against the published rule and OpenCV: distances, seams, class edits
 order        whether the likelihood or the boundary score of a candidate tells which one is good
 samples      a sheet of uncurated samples, classes in order, seeds 0, 1, ..., the model's own sampling settings
+scales       the previews after every scale of a sample of --label and --seed, in a row
 sheet        24 unselected edits of the model's own pictures, fixed seeds
 photo-sheet  24 unselected results of photo at 100 %, fixed seeds, a JPEG or PNG
 
@@ -38,7 +39,7 @@ from ..pictures.data import load_pictures
 from ..request import Fill
 from .edits import FAMILIES, edit, order, sheet
 from .infill import infill
-from .models import likelihood, reconstruct, samples
+from .models import likelihood, reconstruct, samples, strip
 from .originals import photo_edits
 from .photo import photo, photo_sheet
 from .samples import generate
@@ -57,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         "photo",
         "order",
         "samples",
+        "scales",
         "sheet",
         "photo-sheet",
     )
@@ -71,7 +73,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--each", type=int, default=2, help="infill: crops of a zoom and photograph")
     parser.add_argument("--cases", type=int, default=100, help="photo: windows (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="photo: of the cases (default %(default)s, which judges)")
+    parser.add_argument("--seed", type=int, default=0, help="scales; photo: of the cases (default %(default)s)")
+    parser.add_argument("--label", default="flower-daisy", help="scales: the class (default %(default)s)")
     parser.add_argument("--originals", type=Path, help="photo: folder or zip, one folder per class, at full size")
     parser.add_argument("--count", type=int, default=100, help="edit, order: pictures (default %(default)s)")
     parser.add_argument("--evidence", type=float, help="edit: strength of the known pixels, instead of the model's own")
@@ -82,7 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--top-k", type=int, help="generate: instead of the model's own")
     parser.add_argument("--top-p", type=float, help="generate: instead of the model's own")
     parser.add_argument("--rows", type=int, default=1, help="samples: how many of each class")
-    parser.add_argument("--out", type=Path, help="samples, sheet, generate, photo: the picture to write")
+    parser.add_argument("--out", type=Path, help="samples, scales, sheet, generate, photo: the picture to write")
     parser.add_argument("--json", action="store_true", help="one line instead of an indented document")
     return parser
 
@@ -91,6 +94,9 @@ def measure(args: argparse.Namespace) -> dict:
     """The figures that the command line asks for."""
     if args.what == "samples":
         return samples(args.model, args.rows, args.out or Path("samples.png"))
+    if args.what == "scales":
+        out = args.out or Path("ten-scales.png")
+        return {"model": args.model, **strip(Engine(open_model(args.model)), args.label, args.seed, out)}
     if args.what == "sheet":
         return {"model": args.model, **sheet(Engine(open_model(args.model)), args.out or Path("edits.png"))}
     if args.data is None:

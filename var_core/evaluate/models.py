@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..editing.preview import strip as join_strip
 from ..engine import Engine
 from ..files.images import save_png
 from ..measures.likelihood import Likelihood, everything
@@ -79,6 +80,13 @@ def reconstruct(models: list[Model], pictures: Pictures | None, photographs: Pat
     own, other = first["frechet"], found[1]["frechet"]
     named = {"model": models[1].name, "psnr": found[1]["psnr"], "frechet": other, "share": round(own / other, 3)}
     return first | {"against": named}
+
+
+def strip(engine: Engine, label: str, seed: int, out: Path) -> dict:
+    """Write the previews of one sample after every scale, in a row."""
+    previews = engine.draw(Edit(label=label), Chance(seed=seed)).previews
+    save_png(join_strip(previews), out)
+    return {"file": str(out), "scales": len(previews)}
 
 
 def samples(model_name: str, rows: int, out: Path) -> dict:

@@ -44,12 +44,7 @@ def _official(depth: int, resolution: int, parameters: str, size_mb: int) -> Mod
 MODELS: dict[str, ModelInfo] = {
     info.name: info
     for info in (
-        ModelInfo(
-            name=DEFAULT,
-            title="Garden 2, ordinary photos, flowers and fruit, 128 px",
-            resolution=128,
-            parameters="17 M",
-        ),
+        ModelInfo(name=DEFAULT, title="Garden 2, photos, flowers, fruit, 128 px", resolution=128, parameters="17 M"),
         _official(16, 256, "310 M", 1_680),
         _official(20, 256, "600 M", 2_840),
         _official(24, 256, "1.0 B", 4_570),
