@@ -39,11 +39,11 @@ class Recipe:
 
 
 RECIPES = {
-    "strawberry": Recipe("watercolour-strawberry", 1, 6, (0.42, 0.34), (0.24, 0.2)),
-    "plum": Recipe("watercolour-plum", 2, 2, (0.5, 0.44), (0.2, 0.24), -20),
-    "peach": Recipe("watercolour-peach", 3, 7, (0.49, 0.34), (0.3, 0.28)),
-    "sunflower": Recipe("flower-sunflower", 4, 1, (0.6, 0.42), (0.24, 0.24)),
-    "tulip": Recipe("flower-tulip", 5, 1, (0.7, 0.54), (0.26, 0.2), 10),
+    "strawberry": Recipe("watercolour-strawberry", 1, 0, (0.69, 0.41), (0.17, 0.2)),
+    "plum-to-watercolour-lemon": Recipe("watercolour-plum", 2, 1, (0.5, 0.7), (0.21, 0.21)),
+    "peach-to-watercolour-apple": Recipe("watercolour-peach", 3, 1, (0.5, 0.38), (0.32, 0.34)),
+    "sunflower-to-flower-daisy": Recipe("flower-sunflower", 3, 0, (0.5, 0.56), (0.52, 0.44)),
+    "daisy-to-flower-dandelion": Recipe("flower-daisy", 4, 0, (0.38, 0.5), (0.44, 0.46)),
 }
 
 
@@ -69,7 +69,8 @@ def painted(recipe: Recipe, side: int) -> Image.Image:
 def becomes(engine: Engine, picture: Path, mask: Path) -> Image.Image:
     """The picture as the page draws it when the example is clicked, with seed 1, at half of its size."""
     photo = open_image(picture).image
-    edit = Edit(task="inpaint", image=photo, mask=open_mask(mask, photo.size))
+    label = picture.stem.partition("-to-")[2] or None
+    edit = Edit(task="edit" if label else "inpaint", image=photo, mask=open_mask(mask, photo.size), label=label)
     *_, last = engine.run(edit, Chance(seed=1))
     assert last.result is not None
     return last.result.image(0).reduce(2)

@@ -80,7 +80,7 @@ def test_a_sheet_of_samples(model_file: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "s.png"
     found = figures(capsys, "samples", "--model", model_file, "--out", out, "--rows", 2)
     assert found["samples"] == 6 and Image.open(out).size == (10 * 52, 48 + 19)
-    found = figures(capsys, "scales", "--model", model_file, "--out", out, "--label", "disc", "--seed", 1)
+    found = figures(capsys, "scales", "--model", model_file, "--out", out, "--label", "rose", "--seed", 1)
     row = Image.open(out)
     assert row.height == 48 and row.width == found["scales"] * 54 - 6
 

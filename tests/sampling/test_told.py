@@ -9,9 +9,11 @@ import torch
 from conftest import SIDES, build_model, rectangle, scenery
 
 from var_core import Chance, Edit, Engine
+from var_core.editing.start import _CLASS_DECIDES
 from var_core.model.checkpoints import Model
 from var_core.model.infill import known_cells
 from var_core.model.transformer import Transformer
+from var_core.request import Task
 
 
 @pytest.fixture
@@ -22,10 +24,10 @@ def told() -> Engine:
     return Engine(Model(plain.tokenizer, Transformer(config).eval(), plain.class_names, "told", plain.card))
 
 
-def edit(**more) -> Edit:
+def edit(task: Task = "inpaint", **more) -> Edit:
     picture = scenery(48, 48)
     mask = rectangle(picture.size, (10, 12, 31, 30))
-    return Edit(task="inpaint", image=picture, mask=mask, context=8.0, **more)
+    return Edit(task=task, image=picture, mask=mask, context=8.0, **more)
 
 
 def told_at(
@@ -52,6 +54,17 @@ def test_every_scale_is_told_its_own_cells(told: Engine, monkeypatch: pytest.Mon
     code_dim = told.tokenizer.config.code_dim
     full = known_cells(last[:1, :, :-1].transpose(1, 2).reshape(1, code_dim, 12, 12), share.view(1, 12, 12), SIDES[1])
     assert cells[1] is not None and torch.allclose(cells[1][:1], full, atol=1e-5)
+
+
+def test_the_class_of_an_edit_decides_coarse_scales_alone(told: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        plain = told_at(told, edit(label="rose"), patch)
+    with monkeypatch.context() as patch:
+        asked = told_at(told, edit("edit", label="rose"), patch)
+    assert len(SIDES) > _CLASS_DECIDES
+    for k, (one, other) in enumerate(zip(plain, asked, strict=True)):
+        assert one is not None and other is not None and bool(one.any())
+        assert torch.equal(other, torch.zeros_like(one) if k < _CLASS_DECIDES else one)
 
 
 def test_nothing_is_told_where_nothing_may_be(told: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

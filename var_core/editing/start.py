@@ -18,6 +18,11 @@ from .painting import Painting
 from .plan import Plan
 from .preview import LinearDecoder, View
 
+# Scales of a class edit that are not told what is known. Told from the first on, a model with infill conditioning
+# goes on with what was there (a dandelion becomes white leaves, not a daisy); told from the fifth on, it draws the
+# class, and that fits its surroundings.
+_CLASS_DECIDES = 4
+
 
 @dataclass(frozen=True)
 class Continued:
@@ -87,8 +92,9 @@ class Beginnings:
         method = "tokens" if edit.method == "official" else edit.method
         fraction = torch.from_numpy(shares.fraction).to(self.device)
         return Known(
-            tokens, [~part.to(self.device) for part in drawn], method, features, fraction, self._weight(plan), codes
-        )
+            tokens, [~part.to(self.device) for part in drawn], method, features, fraction, self._weight(plan), codes,
+            _CLASS_DECIDES if edit.task == "edit" else 0,
+        )  # fmt: skip
 
     def _weight(self, plan: Plan) -> float:
         """How strongly the evidence speaks: as asked, or the model's own number."""

@@ -22,6 +22,7 @@ class Known:
     source is kept. `features` (b or 1, c, h, w): the source's features, for every method but "tokens"; a transformer
     with infill conditioning is told them too. `fraction` (h, w) in [0, 1]: known share of each finest cell, for
     "evidence". `codes` of the first scales (b or 1, l, c), where codes were mixed and the tokens do not say them.
+    `told_from`: scales before it are not told what is known, so that the class alone decides what there is.
 
     Methods: "tokens" takes the source's tokens (the paper's zero-shot editing); "requantize" takes, at kept
     cells, the code nearest to what the running canvas still lacks; "evidence" does that at fully known cells
@@ -36,13 +37,17 @@ class Known:
     fraction: Tensor | None = None
     evidence: float = 10.0
     codes: list[Tensor] | None = None
+    told_from: int = 0
 
-    def told(self, sides: tuple[int, ...]) -> Tensor | None:
-        """What a transformer with infill conditioning is told about scales of these sides, (b or 1, l, c + 1): nothing
-        where the published rule is asked for."""
+    def told(self, sides: tuple[int, ...], first: int) -> Tensor | None:
+        """What a transformer with infill conditioning is told about scales of these sides, `first` and later ones,
+        (b or 1, l, c + 1): nothing where the published rule is asked for."""
         if self.method == "tokens" or self.features is None or self.fraction is None:
             return None
-        return all_known_cells(self.features, self.fraction.expand(len(self.features), -1, -1), sides)
+        told = all_known_cells(self.features, self.fraction.expand(len(self.features), -1, -1), sides)
+        silent = sum(side * side for side in sides[: max(0, self.told_from - first)])
+        told[:, :silent] = 0  # as where nothing is known
+        return told
 
 
 class Evidence:

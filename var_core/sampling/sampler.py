@@ -167,7 +167,7 @@ class _Run:
         return ScaleStep(k, tokens, codes, self.canvas)
 
     def _told(self, first: int, last: int) -> Tensor | None:
-        return None if self.telling is None else self.telling.told(self.scales.sides[first : last + 1])
+        return None if self.telling is None else self.telling.told(self.scales.sides[first : last + 1], first)
 
     def fill_cache(self, prefix: int, prefixes: Remembered) -> None:
         """Keys and values of the known scales, in one block-causal pass; one candidate's pass serves all, unless
