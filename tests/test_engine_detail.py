@@ -47,3 +47,11 @@ def test_detail_is_the_same_whatever_way_it_was_reached(engine) -> None:
 def test_no_detail_where_the_window_is_no_larger_than_the_models_square(engine) -> None:
     frames, _ = finish(engine, **painted(mask=rectangle(LARGE, (90, 70, 110, 90))))
     assert len(frames) == len(SIDES)
+
+
+def test_no_class_is_told_where_the_surroundings_go_on(engine) -> None:
+    told_class = {
+        words: any(notice.startswith("Drawn as ") for notice in finish(engine, **painted(**asked))[1].notices)
+        for words, asked in {"detail": {}, "without": {"detail": False}, "sketch": {"stop_scale": 5}}.items()
+    }
+    assert told_class == {"detail": False, "without": True, "sketch": True}

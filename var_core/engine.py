@@ -234,14 +234,14 @@ class Engine:
             if number and plan.edit.task == "outpaint":  # one picture goes on: what its first window is, all are
                 start = replace(start, label=guessed)
             guessed = start.label
-            story.begin(start, self.class_names)
+            story.begin(number, start, self.class_names)
             drawn = label if guessed is None else guessed
             steps = self._steps(start, drawn, story, number)
             while (step := self._locked(steps)) is not None:
                 patches = to_pictures(step[1])
                 if len(story.tokens) == story.scales:
                     painting.add(number, plan.boxes[number], start.alpha, patches)
-                    story.end(number, start, plan.way(number) if story.scales == len(self.sides) else None)
+                    story.end(number, start)
                     shown = [small(painting.whole(i)) for i in range(chance.candidates)]
                 else:
                     shown = start.view.show(patches)

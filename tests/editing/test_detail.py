@@ -110,7 +110,7 @@ def test_patches_are_found_where_they_came_from(exact: int, monkeypatch: pytest.
     from_there = (match.found - match.at)[inner] == (0, -28)
     assert from_there.all(1).mean() > (0.99 if exact else 0.9)
     match.look(wanted[match.near], none[match.near])
-    match.cost = match.costs(match.found)
+    match.cost = match.costs(match.found, match.everyone)
     assert np.abs(match.vote(patches.padded(picture, 2)) - wanted[match.near])[hole[match.near]].mean() < (
         0.01 if exact else 6
     )

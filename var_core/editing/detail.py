@@ -19,9 +19,10 @@ from .patches import Match, padded, usable
 
 _LARGEST = 1600  # pixels of a side up to which patches are matched: beyond, what is found is copied in larger pieces
 _MATCHED = 600_000  # pixels of a hole up to which they are: what bounds a level's time
-_SMALLEST = 12  # pixels of the coarsest level's shorter side, at least
+_SMALLEST = 7  # pixels of the coarsest level's shorter side, at least
 _SHOWN = 100  # pixels of a side from which on a level is worth a look
-_PLACES = 60  # a level with fewer patches to copy is too coarse
+_PLACES = 20  # a level with fewer patches to copy is too coarse
+_THIN = 2.0  # pixels of a hole's half width from which on no coarser level is needed
 _KNOWN = 0.3  # share of a coarse pixel that must be known
 _RADII = (2, 2, 3)  # of patches, from the coarsest level on; the last one for all that follow
 _ROUNDS = (12, 10, 8, 5, 3, 2)
@@ -131,7 +132,7 @@ def _pyramid(photo: np.ndarray, hole: np.ndarray, known: np.ndarray) -> list[_Le
         if levels and not (enough and is_hole.any()):
             return levels
         levels.append(level)
-        if thick <= 2:
+        if thick <= _THIN:
             return levels
         colours, share, missing, slopes, flat = (_halved(part) for part in (colours, share, missing, slopes, flat))
 
@@ -201,9 +202,12 @@ def _solved(
 
 def _with_slopes(colours: np.ndarray) -> np.ndarray:
     """(h, w, 3) -> (h, w, 5): and the steps to the neighbours across and down."""
+    out = np.empty((*colours.shape[:2], 5), np.float32)
+    out[..., :3] = colours
     grey = cv2.cvtColor(np.ascontiguousarray(colours, np.float32), cv2.COLOR_RGB2GRAY)
-    steps = [cv2.Sobel(grey, cv2.CV_32F, *way, ksize=1, scale=0.5 * _SLOPES) for way in ((1, 0), (0, 1))]
-    return np.dstack((colours, *steps)).astype(np.float32)
+    for axis, way in enumerate(((1, 0), (0, 1))):
+        out[..., 3 + axis] = cv2.Sobel(grey, cv2.CV_32F, *way, ksize=1, scale=0.5 * _SLOPES)
+    return out
 
 
 def _finer(ways: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import torch
 
-_CHUNK = 4096  # patches compared together: they stay in the processor's cache
+_CHUNK = 512  # patches compared together: they stay in the processor's cache
 _TOGETHER = 1.15  # how much further a place may be that lies as a neighbour's does
 _EXACT = 3_000_000  # pairs of patches up to which all are compared
 
@@ -56,6 +57,12 @@ class Match:
         last = np.minimum(self.at.max(0) + radius + 2, self.shape)
         self.near = slice(int(first[0]), int(last[0])), slice(int(first[1]), int(last[1]))
         self.here = self.at - first.astype(np.int32)  # the patches' centres in that part
+        across = self.near[1].stop - self.near[1].start + 2 * radius
+        step = np.arange(self.side)
+        under = (self.here @ (across, 1))[:, None, None] + step[:, None] * across + step
+        self.under = torch.from_numpy(under.ravel())  # (n * side * side,) where each pixel lies in `near` and a border
+        self.beside: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}  # `_beside`, once asked
+        self.everyone = np.arange(len(self.at))
         self.found = np.zeros_like(self.at)
         self.cost = np.zeros(len(self.at), np.float32)
         around = np.pad(trust, radius)[..., None]  # nothing beyond the picture counts
@@ -70,18 +77,17 @@ class Match:
         self.wanted = strips(padded(estimate, self.radius), self.side)[y, x].reshape(len(self.at), -1)
         self.wanted_hints = hints[y, x]
 
-    def costs(self, places: np.ndarray, which: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """(n,) weighted mean squared differences between patches `which` and those at `places` (n, 2)."""
+    def costs(self, places: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """(n,) weighted mean squared differences between patches `which` (n,) and those at `places` (n, 2)."""
         out = np.empty(len(places), np.float32)
-        wanted, weight, hints = self.wanted[which], self.all_weights[which], self.wanted_hints[which]
         for start in range(0, len(places), _CHUNK):
             some = slice(start, start + _CHUNK)
-            y, x = places[some].T
+            (y, x), those = places[some].T, which[some]
             apart = self.strips[y, x].reshape(len(y), -1)
-            apart -= wanted[some]
-            out[some] = np.einsum("ij,ij,ij->i", apart, apart, weight[some])
-            beside = self.hints[y, x] - hints[some]
-            out[some] += np.einsum("ij,ij->i", beside, beside)
+            apart -= self.wanted[those]
+            apart *= apart
+            beside = self.hints[y, x] - self.wanted_hints[those]
+            out[some] = np.vecdot(apart, self.all_weights[those]) + np.vecdot(beside, beside)
         return out
 
     def begin(self, places: np.ndarray | None) -> None:
@@ -91,7 +97,7 @@ class Match:
         bad = ~self._is_place(places)
         self.found = places.copy()
         self.found[bad] = self.places[self.rng.integers(len(self.places), size=int(bad.sum()))]
-        self.cost = self.costs(self.found)
+        self.cost = self.costs(self.found, self.everyone)
 
     def search(self, far: bool = True) -> None:
         """Look for nearer places for all patches: all of them where they are few, else by PatchMatch (Barnes et al.
@@ -101,13 +107,14 @@ class Match:
             self._compare_all()
             self._ask_neighbours((1,))
             return
-        self.cost = self.costs(self.found)
+        self.cost = self.costs(self.found, self.everyone)
         self._ask_neighbours((4, 1) if far else (1,))
         longest = max(self.shape)
         if far:
-            self._offer(self.places[self.rng.integers(len(self.places), size=len(self.at))])
+            self._offer(self.places[self.rng.integers(len(self.places), size=len(self.at))], self.everyone)
         for reach in (longest // 4, longest // 16 + 1, 2) if far else (longest // 16 + 1, 2):
-            self._offer(self.found + self.rng.integers(-reach, reach + 1, self.found.shape, dtype=np.int32))
+            moved = self.found + self.rng.integers(-reach, reach + 1, self.found.shape, dtype=np.int32)
+            self._offer(moved, self.everyone)
         self._ask_neighbours((2, 1) if far else (1,))
 
     def _compare_all(self) -> None:
@@ -123,34 +130,42 @@ class Match:
             cross = -2 * self.all_weights[some] * self.wanted[some]
             left = (cross, weight, -2 * self.wanted_hints[some], np.ones((len(weight), 1), np.float32))
             self.found[some] = self.places[(np.concatenate(left, 1) @ right).argmin(1)]
-        self.cost = self.costs(self.found)
+        self.cost = self.costs(self.found, self.everyone)
 
     def _is_place(self, places: np.ndarray) -> np.ndarray:
-        ok = np.asarray(((places >= 0) & (places < self.shape)).all(1))
-        y, x = places[ok].T
-        ok[ok] = self.centre[y, x]
-        return ok
+        height, width = self.shape
+        y, x = places.T
+        ok = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        return ok & self.centre[np.where(ok, y, 0), np.where(ok, x, 0)]
 
-    def _offer(self, places: np.ndarray, among: np.ndarray | None = None, favour: float = 1.0) -> None:
-        """Take those of the places that are nearer, or less than `favour` times as far; `among` (n,) bool: patches
-        that have one offered."""
-        take = self._is_place(places) & (places != self.found).any(1)
-        which = np.nonzero(take if among is None else take & among)[0]
-        cost = self.costs(places[which], which)
+    def _offer(self, places: np.ndarray, which: np.ndarray, favour: float = 1.0) -> None:
+        """Patches `which` (n,) take those of the places (n, 2) that are nearer, or less than `favour` times as far."""
+        take = self._is_place(places)
+        found = self.found[which]
+        take &= (places[:, 0] != found[:, 0]) | (places[:, 1] != found[:, 1])
+        which, places = which[take], places[take]
+        cost = self.costs(places, which)
         nearer = cost < favour * self.cost[which]
         which = which[nearer]
-        self.found[which], self.cost[which] = places[which], cost[nearer]
+        self.found[which], self.cost[which] = places[nearer], cost[nearer]
 
     def _ask_neighbours(self, steps: tuple[int, ...]) -> None:
         for step in steps:
             for way in ((0, step), (0, -step), (step, 0), (-step, 0)):
-                cell = self.cell + np.array(way, np.int32)
-                ok = (cell >= 0).all(1) & (cell < self.ids.shape).all(1)
-                neighbour = np.zeros(len(cell), np.int64)
-                neighbour[ok] = self.ids[cell[ok, 0], cell[ok, 1]]
-                ok &= neighbour >= 0
-                neighbour[~ok] = 0
-                self._offer(self.found[neighbour] + self.at - self.at[neighbour], ok, _TOGETHER)
+                which, neighbour = self._beside(way)
+                self._offer(self.found[neighbour] + self.at[which] - self.at[neighbour], which, _TOGETHER)
+
+    def _beside(self, way: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """The patches that have another one so many cells away, and that one."""
+        if way not in self.beside:
+            down, across = (np.arange(length) + step for length, step in zip(self.ids.shape, way, strict=True))
+            other = np.full_like(self.ids, -1)
+            rows, columns = ((at >= 0) & (at < n) for at, n in zip((down, across), self.ids.shape, strict=True))
+            other[np.ix_(rows, columns)] = self.ids[np.ix_(down[rows], across[columns])]
+            other = other[self.cell[:, 0], self.cell[:, 1]]
+            which = np.nonzero(other >= 0)[0]
+            self.beside[way] = which, other[which]
+        return self.beside[way]
 
     def vote(self, values: np.ndarray) -> np.ndarray:
         """values (h, w, c) with its edge repeated (`padded`) -> at each pixel of `near` the weighted mean of what the
@@ -159,16 +174,18 @@ class Match:
         usual = max(float(np.percentile(self.cost, 75)), 1e-6)
         weight = self.trust * np.exp(-self.cost / (2 * usual) * (1 - 0.9 * self.trust)) + 1e-6
         y, x = self.found.T
-        brought = (
-            strips(values, self.side)[y, x].reshape(len(y), self.side, self.side, -1) * weight[:, None, None, None]
-        )
-        total, weights = self._empty(values.shape[2]), self._empty(1)[..., 0]
-        for down in range(self.side):
-            for across in range(self.side):
-                there = (self.here[:, 0] + down, self.here[:, 1] + across)  # no pixel twice: a grid moved as one
-                total[there] += brought[:, down, across]
-                weights[there] += weight
-        return _without_border(total / np.maximum(weights, 1e-12)[..., None], self.radius)
+        brought = strips(values, self.side)[y, x].reshape(len(y), self.side**2, -1)
+        brought *= weight[:, None, None]
+        total = self._sum(brought)
+        total /= np.maximum(self._sum(np.repeat(weight, self.side**2)[:, None]), 1e-12)
+        return _without_border(total, self.radius)
+
+    def _sum(self, brought: np.ndarray) -> np.ndarray:
+        """What patches bring along for each of their pixels, (n, side * side, c) float32, summed where they lie."""
+        total = self._empty(brought.shape[-1])
+        flat = torch.from_numpy(total.reshape(-1, total.shape[2]))  # shares its memory
+        flat.index_add_(0, self.under, torch.from_numpy(brought.reshape(-1, total.shape[2])))
+        return total
 
     def pick(self) -> np.ndarray:
         """(h, w, 2) int32 over the whole level: at each pixel the way to its source, from the patch over it that fits

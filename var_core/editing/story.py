@@ -34,14 +34,19 @@ class Story:
         assert self.chance.seed is not None
         return self.chance.seed
 
-    def begin(self, start: Start, names: tuple[str, ...]) -> None:
-        """A window begins."""
+    def way(self, number: int) -> Way | None:
+        """To the detail of a window, where the run goes on to its last scale."""
+        return self.plan.way(number) if self.scales == len(self.plan.sides) else None
+
+    def begin(self, number: int, start: Start, names: tuple[str, ...]) -> None:
+        """A window begins. Where detail continues the surroundings, the guessed class is not what will be seen."""
         self.tokens: list[Tensor] = []
         self.codes: list[Tensor] | None = None
         if self.options.smooth or (start.known is not None and start.known.codes):
             self.codes = []
-        if start.label is not None and names[start.label] not in self.guessed:
-            self.guessed.append(names[start.label])
+        guessed = None if start.label is None or self.way(number) == "continued" else names[start.label]
+        if guessed is not None and guessed not in self.guessed:
+            self.guessed.append(guessed)
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -57,9 +62,9 @@ class Story:
         if step.log_likelihood is not None:
             self.likelihood += step.log_likelihood.float().cpu().numpy()
 
-    def end(self, number: int, start: Start, way: Way | None) -> None:
+    def end(self, number: int, start: Start) -> None:
         """A window is drawn; with a way, detail follows."""
-        self.passes.append(Pass(self.tokens, self.codes, self.plan.boxes[number], start.alpha, way))
+        self.passes.append(Pass(self.tokens, self.codes, self.plan.boxes[number], start.alpha, self.way(number)))
 
     def frame(
         self, number: int, shown: list[Image.Image], seconds: float, painting: Painting, detail: int = 0,
