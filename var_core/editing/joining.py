@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 _STEP = 60.0  # grey levels: much larger steps are edges, and stay
-_AROUND = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32)
+_AROUND = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], np.float32)
 _ROUNDS = 12
 _LEVELS = 4
 
@@ -84,10 +84,13 @@ def _surface(across: np.ndarray, down: np.ndarray, free: np.ndarray, levels: int
     moves = across + down
     moves[:, 1:] -= across[:, :-1]
     moves[1:] -= down[:-1]
-    weight = 0.2 * free[..., None].astype(np.float32)  # 0.8 of a step
+    weight = np.repeat(0.2 * free[..., None].astype(np.float32), 3, axis=2)  # 0.8 of a step
+    off = np.empty_like(change)
     for _ in range(_ROUNDS if levels else 10 * _ROUNDS):
-        around = cv2.filter2D(change, -1, _AROUND, borderType=cv2.BORDER_REPLICATE)
-        change = change + weight * (around - 4 * change - moves)
+        cv2.filter2D(change, -1, _AROUND, off, borderType=cv2.BORDER_REPLICATE)
+        off -= moves
+        off *= weight
+        change += off
     return change
 
 
