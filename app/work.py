@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from var_core import Edit, Frame, Plan, Result
-from var_core.request import Box
+from var_core.request import Box, Way
 
 from .door import behind_proxy
 from .engines import Engines
@@ -84,17 +84,21 @@ def cost(plan: Plan, candidates: int) -> int:
     """Bytes that a run of this plan holds: the picture and what its mask comes down to once, every window's own mask,
     what is drawn for every candidate, and twice more while it is put in; and what detail works on."""
     left, top, right, bottom = plan.bounds or (0, 0, *plan.picture.size)
-    return _bytes(plan.picture.size, (right - left) * (bottom - top), plan.boxes, candidates) + _detail(*plan.detailed)
+    detail = max((_detail(*each) for each in plan.detailed), default=0)
+    return _bytes(plan.picture.size, (right - left) * (bottom - top), plan.boxes, candidates) + detail
 
 
 def cost_again(result: Result, candidates: int) -> int:
     """The same of a branch, which plans anew what its base was asked."""
     width, height = result.patches[0].size
     boxes = [done.box for done in result.passes]
-    largest = max((_area(done.box) for done in result.passes if done.detail), default=0)
-    return _bytes(result.picture.size, width * height, boxes, candidates) + _detail(
-        largest, min(largest, width * height)
+    many = (
+        _detail(done.detail, _area(done.box), min(_area(done.box), width * height))
+        for done in result.passes
+        if done.detail is not None
     )
+    detail = max(many, default=0)
+    return _bytes(result.picture.size, width * height, boxes, candidates) + detail
 
 
 def _bytes(size: tuple[int, int], drawn: int, boxes: Sequence[Box | None], candidates: int) -> int:
@@ -105,7 +109,10 @@ def _area(box: Box | None) -> int:
     return 0 if box is None else (box[2] - box[0]) * (box[3] - box[1])
 
 
-def _detail(pixels: int, painted: int) -> int:
+def _detail(way: Way, pixels: int, painted: int) -> int:
     """Bytes that detail takes for a window of so many pixels, which looks a little further around where it is small:
-    measured on windows of 9 megapixels."""
+    measured on windows of 9 megapixels. What continues the surroundings matches no more than 1600 pixels square, and
+    holds larger windows in parts."""
+    if way == "continued" and pixels > 1600**2:
+        return 40 * pixels + 35 * painted + 280_000_000
     return 75 * max(pixels, min(9 * pixels // 4, 1280**2)) + 170 * painted

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import scenery
+from conftest import SIDES, rectangle, scenery
 from PIL import Image
 
 from app.memory import Shelf, weigh
 from app.pictures import Outbox, Pictures
 from app.session import HISTORY, Entry, Made, Session, Sessions
+from app.work import MOST, cost
 from var_core import Chance, Edit, Result, open_image
+from var_core.editing.plan import plan_edit
 
 
 def result_of(width: int, height: int) -> Result:
@@ -159,3 +161,10 @@ def test_only_so_many_wait_for_their_picture(tmp_path: Path, monkeypatch: pytest
     assert pictures.open(str(tmp_path / "photo.png")).image.size == (60, 60)
     monkeypatch.setattr("app.pictures.open_image", opened)
     Pictures(Shelf()).open(str(tmp_path / "photo.png"))
+
+
+def test_surroundings_may_go_on_into_a_hole_of_most_of_a_photo() -> None:
+    picture, mask = Image.new("RGB", (4000, 3000)), rectangle((4000, 3000), (500, 50, 3400, 2950))
+    plan = plan_edit(Edit(task="inpaint", image=picture, mask=mask), SIDES, 128)
+    assert plan.way(0) == "continued" and cost(plan, 1) < cost(plan, 4) < MOST
+    assert cost(plan_edit(Edit(task="inpaint", image=picture, mask=mask, detail=False), SIDES, 128), 1) < MOST / 5

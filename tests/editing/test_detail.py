@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from var_core.editing import detail, patches
+from var_core.editing import detail, joining, patches
 from var_core.editing.detail import continued, refined
-from var_core.editing.joining import joined
+from var_core.editing.joining import bands, joined
 from var_core.editing.patches import Match
 
 
@@ -92,6 +92,31 @@ def test_large_windows_are_copied_in_larger_pieces(way: str, monkeypatch: pytest
     assert 0.5 * sharpness(photo, hole) < sharpness(made, hole) < 1.4 * sharpness(photo, hole)
 
 
+def test_a_long_way_is_told_in_more_steps_and_ends_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, soft, hole = with_hole(480)
+    short = continued(photo, soft, hole, ~hole, 3)
+    usual = list(short.pictures)
+    assert len(usual) == short.count == 3, "240 px, 120 px, the photo's own"
+    monkeypatch.setattr(detail, "_LONG", 8_000)
+    monkeypatch.setattr(joining, "_BAND", 30_000)
+    steps = continued(photo, soft, hole, ~hole, 3)
+    pictures = [picture.copy() for picture in steps.pictures]
+    joins = len(bands(hole))
+    rounds = sum(1 + detail._rounds(number) for number in (5, 6))  # of seven levels, the two finest
+    assert joins > 2 and len(pictures) == steps.count == 3 + 1 + rounds + 2 * joins
+    assert np.array_equal(pictures[0][hole], soft[hole]) and np.array_equal(pictures[-1], usual[-1])
+    assert all(np.array_equal(made[~hole], photo[~hole]) for made in pictures if made.shape == photo.shape)
+
+
+def test_too_large_and_too_little_around_leaves_the_models_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detail, "_LARGEST", 90)
+    photo, soft, _ = with_hole(200)
+    hole = np.ones((200, 200), bool)
+    hole[:5] = False  # enough for patches at the photo's own pixels, which are too many, and nothing coarser
+    steps = continued(photo, soft, hole, ~hole, 1)
+    assert steps.count == 1 and np.array_equal(next(iter(steps.pictures)), np.where(hole[..., None], soft, photo))
+
+
 @pytest.mark.parametrize("exact", [10**9, 0])
 def test_patches_are_found_where_they_came_from(exact: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patches, "_EXACT", exact)
@@ -130,9 +155,29 @@ def test_small_steps_of_tone_are_spread_out_and_large_ones_stay() -> None:
     hole = (x >= 40) & (x < 110) & (y >= 30) & (y < 90)
     ways = np.zeros((120, 160, 2), np.int32)
     ways[hole & (x < 75)], ways[hole & (x >= 75)] = (0, -38), (0, 45)  # 3.8 darker, 4.5 lighter
-    made = joined(np.where(hole[..., None], 0, true), ways, hole, ~hole)
-    assert made.shape == (hole.sum(), 3) and np.abs(made - true[hole]).mean() < 0.6
+    made = whole(np.where(hole[..., None], 0, true), ways, 1, hole)
+    assert np.abs(made - true)[hole].mean() < 0.6
     edge = np.where((x < 75)[..., None], 20, 220).astype(np.float32) * np.ones(3, np.float32)
     ways[hole & (x < 75)], ways[hole & (x >= 75)] = (0, -38), (0, 38)
-    kept = joined(np.where(hole[..., None], 0, edge), ways, hole, ~hole)
-    assert np.abs(kept - edge[hole]).max() < 1
+    assert np.abs(whole(np.where(hole[..., None], 0, edge), ways, 1, hole) - edge)[hole].max() < 1
+
+
+@pytest.mark.parametrize("band", [20_000, 1])
+def test_bands_are_joined_as_the_whole_is(band: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    colours = cv2.GaussianBlur(rng.normal(128, 60, (301, 333, 3)).astype(np.float32), (0, 0), 2)
+    hole = np.zeros((301, 333), bool)
+    hole[47:230, 60:] = True
+    hole[60:70, 80:200] = False
+    ways = 5 * np.kron(rng.integers(-9, 9, (16, 17, 2)), np.ones((10, 10, 1), int))[:151, :167].astype(np.int32)
+    usual = whole(colours, ways, 2, hole)
+    monkeypatch.setattr(joining, "_BAND", band)
+    assert len(bands(hole)) > 3 and np.array_equal(whole(colours, ways, 2, hole), usual)
+
+
+def whole(colours: np.ndarray, ways: np.ndarray, times: int, hole: np.ndarray) -> np.ndarray:
+    """What joining makes of all parts at last."""
+    out = colours.copy()
+    for part, values in joined(colours, ways, times, hole, ~hole):
+        out[part] = values
+    return out

@@ -7,19 +7,21 @@ Two ways, both from the photo's own pixels, coarse to fine, a level per factor o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from .compositing import fill_smoothly
-from .joining import copied, joined
+from .joining import bands, copied, joined
 from .patches import Match, padded, usable
 
 _LARGEST = 1600  # pixels of a side up to which patches are matched: beyond, what is found is copied in larger pieces
 _MATCHED = 600_000  # pixels of a hole up to which they are: what bounds a level's time
 _SMALLEST = 7  # pixels of the coarsest level's shorter side, at least
+_LONG = 200_000  # pixels of a hole from which on a level takes several steps, so that none takes long
+_BAND = 512  # rows of a photo that are reduced together
 _SHOWN = 100  # pixels of a side from which on a level is worth a look
 _PLACES = 20  # a level with fewer patches to copy is too coarse
 _THIN = 2.0  # pixels of a hole's half width from which on no coarser level is needed
@@ -49,7 +51,8 @@ class Steps:
 @dataclass(frozen=True)
 class _Level:
     """colours (h, w, 3) float32 in [0, 255], means of the known pixels; known, hole (h, w) bool: what is neither
-    counts for nothing; slopes (h, w, 2) float32, mean steps across and down at the photo's own pixels."""
+    counts for nothing; slopes (h, w, 2) float32, mean steps across and down at the photo's own pixels. A level that is
+    too large to be matched has no slopes, the finest one then the photo itself as colours."""
 
     colours: np.ndarray
     known: np.ndarray
@@ -72,8 +75,9 @@ def continued(
     if not hole.any() or not usable(known, _RADII[0]).any():
         return _as_it_is(photo, soft, hole)
     levels = _pyramid(photo, hole, known)
-    count = sum(_is_shown(level) for level in levels[1:]) + 1
-    return Steps(count, _continued(photo, soft, hole, levels, trust, np.random.default_rng(seed)))
+    if not _is_matched(levels[-1].hole):
+        return _as_it_is(photo, soft, hole)
+    return Steps(_count(levels), _continued(photo, soft, hole, levels, trust, np.random.default_rng(seed)))
 
 
 def _as_it_is(photo: np.ndarray, soft: np.ndarray, hole: np.ndarray) -> Steps:
@@ -88,24 +92,53 @@ def _is_shown(level: _Level) -> bool:
     return min(level.hole.shape) >= _SHOWN
 
 
+def _is_long(hole: np.ndarray) -> bool:
+    return int(hole.sum()) > _LONG
+
+
+def _rounds(number: int) -> int:
+    return _ROUNDS[min(number, len(_ROUNDS) - 1)]
+
+
+def _count(levels: list[_Level]) -> int:
+    """How many pictures `_continued` makes."""
+    count = 1
+    for number, level in enumerate(reversed(levels)):
+        if _is_shown(level) and _is_long(level.hole) and _is_matched(level.hole):
+            count += 1 + _rounds(number)
+        count += _is_shown(level) and level is not levels[0]
+    return count + (2 * len(bands(levels[0].hole)) if _is_long(levels[0].hole) else 0)
+
+
 def _continued(
     photo: np.ndarray, soft: np.ndarray, hole: np.ndarray, levels: list[_Level], trust: float, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    ways = None
+    """A long way is told in more steps: the soft picture, each round of matching, each band that is joined."""
+    if _is_long(hole):
+        yield np.where(hole[..., None], soft, photo)
+    ways, times = None, 1
     for number, level in enumerate(reversed(levels)):
-        if ways is not None:
-            ways = _finer(ways, level.hole.shape)
-        if ways is not None and not _is_matched(level.hole):
-            picture = copied(level.colours, ways, level.hole)
+        picture = None
+        if ways is None or _is_matched(level.hole):
+            ways = None if ways is None else _finer(ways, level.hole.shape)
+            ways, mean = yield from _solved(level, ways, number, _hints(level, soft, trust), rng)
+            if level is not levels[0] and _is_shown(level):
+                picture = _toned(level.colours, mean, ways, level.hole)
         else:
-            ways, mean = _solved(level, ways, number, _hints(level, soft, trust), rng)
-            picture = _toned(level.colours, mean, ways, level.hole)
-        if level is not levels[0] and _is_shown(level):
+            times *= 2
+            if level is not levels[0] and _is_shown(level):
+                picture = copied(level.colours, _finer(ways, level.hole.shape, times), level.hole)
+        if picture is not None:
             yield _bytes(picture)
     assert ways is not None
-    out = photo.copy()
-    out[hole] = _bytes(joined(levels[0].colours, ways, hole, levels[0].known))
-    yield out
+    out, made = photo.copy(), joined(levels[0].colours, ways, times, hole, levels[0].known)
+    for part, values in made:
+        inside = hole[part]
+        out[part][inside] = _bytes(values[inside])
+        if _is_long(hole):
+            yield out
+    if not _is_long(hole):
+        yield out
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:
@@ -114,27 +147,44 @@ def _bytes(values: np.ndarray) -> np.ndarray:
 
 def _pyramid(photo: np.ndarray, hole: np.ndarray, known: np.ndarray) -> list[_Level]:
     """Fine to coarse, as long as there is a hole and enough around it."""
-    share, missing = known.astype(np.float32), hole.astype(np.float32)
-    colours = photo * share[..., None]
-    flat = cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.float32)
-    grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
-    slopes = np.empty((*grey.shape, 2), np.float32)
-    for axis, way in enumerate(((1, 0), (0, 1))):
-        slopes[..., axis] = np.abs(cv2.Sobel(grey, cv2.CV_32F, *way, scale=0.25)) * flat
     levels = []
-    while True:
+    if _is_matched(hole):
+        sums = _sums(photo, hole, known, slice(0, len(hole)))
+        levels.append(_Level(sums[0], known, hole, _share_of(sums[3], sums[4])))  # the finest pixels are known or not
+        sums = [_halved(part) for part in sums]
+    else:
+        levels.append(_Level(photo, known, hole, np.zeros((0, 0, 2), np.float32)))
+        tops = range(0, len(hole), _BAND)
+        parts = [[_halved(part) for part in _sums(photo, hole, known, slice(top, top + _BAND))] for top in tops]
+        sums = [np.concatenate(part) for part in zip(*parts, strict=True)]
+    while _is_thick(levels[-1]):
+        colours, share, missing, slopes, flat = sums
         is_known = share > _KNOWN
         is_hole = (missing > 0) & ~is_known
-        means = _share_of(colours, share) if levels else colours  # the finest pixels are known or not
-        level = _Level(means, is_known, is_hole, _share_of(slopes, flat) if _is_matched(is_hole) else slopes[:0])
-        thick = cv2.distanceTransform(is_hole.astype(np.uint8), cv2.DIST_L2, 3).max()
         enough = usable(is_known, _RADII[0]).sum() >= _PLACES and min(is_known.shape) >= _SMALLEST
-        if levels and not (enough and is_hole.any()):
-            return levels
-        levels.append(level)
-        if thick <= _THIN:
-            return levels
-        colours, share, missing, slopes, flat = (_halved(part) for part in (colours, share, missing, slopes, flat))
+        if not (enough and is_hole.any()):
+            break
+        slopes = _share_of(slopes, flat) if _is_matched(is_hole) else slopes[:0]
+        levels.append(_Level(_share_of(colours, share), is_known, is_hole, slopes))
+        sums = [_halved(part) for part in sums]
+    return levels
+
+
+def _is_thick(level: _Level) -> bool:
+    return cv2.distanceTransform(level.hole.astype(np.uint8), cv2.DIST_L2, 3).max() > _THIN
+
+
+def _sums(photo: np.ndarray, hole: np.ndarray, known: np.ndarray, rows: slice) -> list[np.ndarray]:
+    """Of some rows, float32: the known colours, what is known, the hole, the slopes and where they are known."""
+    top, bottom = max(rows.start - 1, 0), min(rows.stop + 1, len(hole))
+    own = slice(rows.start - top, min(rows.stop, len(hole)) - top)
+    flat = cv2.erode(known[top:bottom].astype(np.uint8), np.ones((3, 3), np.uint8))[own].astype(np.float32)
+    grey = cv2.cvtColor(photo[top:bottom], cv2.COLOR_RGB2GRAY)
+    slopes = np.empty((*flat.shape, 2), np.float32)
+    for axis, way in enumerate(((1, 0), (0, 1))):
+        slopes[..., axis] = np.abs(cv2.Sobel(grey, cv2.CV_32F, *way, scale=0.25))[own] * flat
+    share = known[rows].astype(np.float32)
+    return [photo[rows] * share[..., None], share, hole[rows].astype(np.float32), slopes, flat]
 
 
 def _halved(values: np.ndarray) -> np.ndarray:
@@ -158,21 +208,22 @@ def _hints(level: _Level, soft: np.ndarray, trust: float) -> tuple[np.ndarray, n
         np.array(_NEAR, np.float32) / max(height, width)
     )
     theirs *= _LIVELY**0.5
-    theirs, wanted = np.dstack((theirs, place)), np.dstack((theirs, place))
+    theirs, wanted = _stacked(theirs, place), _stacked(theirs, place)
     if trust <= 0:
         return theirs, wanted
     around = cv2.blur(level.known.astype(np.float32), (5, 5))
     colours = cv2.blur(level.colours * level.known[..., None], (5, 5)) / np.maximum(around, 1e-3)[..., None]
     drawn = cv2.blur(cv2.resize(soft, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32), (5, 5))
-    return np.dstack((theirs, trust**0.5 * colours)), np.dstack((wanted, trust**0.5 * drawn))
+    return _stacked(theirs, trust**0.5 * colours), _stacked(wanted, trust**0.5 * drawn)
 
 
 def _solved(
     level: _Level, ways: np.ndarray | None, number: int, hints: tuple[np.ndarray, np.ndarray], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Generator[np.ndarray, None, tuple[np.ndarray, np.ndarray]]:
     """The ways from each pixel to its source, and the mean of all patches' votes, at level `number` from the coarsest
-    one on."""
-    hole, radius, rounds = level.hole, *(each[min(number, len(each) - 1)] for each in (_RADII, _ROUNDS))
+    one on. Told after each round where that takes long."""
+    hole, radius = level.hole, _RADII[min(number, len(_RADII) - 1)]
+    is_told = _is_shown(level) and _is_long(hole)
     distance = cv2.distanceTransform((~level.known).astype(np.uint8), cv2.DIST_L2, 3)
     counts = np.where(level.known, 1, np.maximum(_FALL**-distance, 0.05) * hole).astype(np.float32)
     theirs, wanted = hints
@@ -185,16 +236,21 @@ def _solved(
     match = Match(_with_slopes(mean), level.known, hole, counts, theirs, radius, stride, rng)
     near, inside = match.near, hole[match.near][..., None]
     drawn, lively, other = mean[near], lively[near], wanted[near][..., 2:]
-    votes = padded(np.dstack((level.colours, theirs[..., :2])), radius)
-    match.look(_with_slopes(drawn), np.dstack((lively, other)))
+    votes = padded(_stacked(level.colours, theirs[..., :2]), radius)
+    match.look(_with_slopes(drawn), _stacked(lively, other))
     match.begin(None if ways is None else match.at + ways[match.at[:, 0], match.at[:, 1]])
-    for _ in range(rounds):
-        match.look(_with_slopes(drawn), np.dstack((lively, other)))
+    if is_told:
+        yield _bytes(mean)
+    for _ in range(_rounds(number)):
+        match.look(_with_slopes(drawn), _stacked(lively, other))
         match.search(number < _FAR)
         voted = match.vote(votes)
         drawn, lively = np.where(inside, voted[..., :3], drawn), np.where(inside, voted[..., 3:], lively)
+        if is_told:
+            mean[near] = drawn
+            yield _bytes(mean)
     ways = match.pick()
-    match.look(_with_slopes(copied(level.colours, ways, hole)[near]), np.dstack((lively, other)))
+    match.look(_with_slopes(copied(level.colours, ways, hole)[near]), _stacked(lively, other))
     match.search(number < _FAR)
     mean[near] = drawn
     return match.pick(), mean
@@ -202,16 +258,18 @@ def _solved(
 
 def _with_slopes(colours: np.ndarray) -> np.ndarray:
     """(h, w, 3) -> (h, w, 5): and the steps to the neighbours across and down."""
-    out = np.empty((*colours.shape[:2], 5), np.float32)
-    out[..., :3] = colours
     grey = cv2.cvtColor(np.ascontiguousarray(colours, np.float32), cv2.COLOR_RGB2GRAY)
-    for axis, way in enumerate(((1, 0), (0, 1))):
-        out[..., 3 + axis] = cv2.Sobel(grey, cv2.CV_32F, *way, ksize=1, scale=0.5 * _SLOPES)
-    return out
+    steps = (cv2.Sobel(grey, cv2.CV_32F, *way, ksize=1, scale=0.5 * _SLOPES) for way in ((1, 0), (0, 1)))
+    return _stacked(colours, *steps)
 
 
-def _finer(ways: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return 2 * np.repeat(np.repeat(ways, 2, axis=0), 2, axis=1)[: shape[0], : shape[1]]
+def _stacked(*parts: np.ndarray) -> np.ndarray:
+    """(h, w, ...) float32 each -> (h, w, all of their channels)."""
+    return cv2.merge([np.ascontiguousarray(part, np.float32) for part in parts])
+
+
+def _finer(ways: np.ndarray, shape: tuple[int, ...], times: int = 2) -> np.ndarray:
+    return times * np.repeat(np.repeat(ways, times, axis=0), times, axis=1)[: shape[0], : shape[1]]
 
 
 def _toned(colours: np.ndarray, mean: np.ndarray, ways: np.ndarray, hole: np.ndarray) -> np.ndarray:

@@ -190,17 +190,14 @@ class Match:
     def pick(self) -> np.ndarray:
         """(h, w, 2) int32 over the whole level: at each pixel the way to its source, from the patch over it that fits
         best, the nearer its middle the better; 0 where there is none."""
-        best = np.full_like(self._empty(1)[..., 0], np.inf)
-        who = np.full(best.shape, -1, np.int32)
-        numbers = np.arange(len(self.at), dtype=np.int32)
         usual = max(float(np.percentile(self.cost, 50)), 1e-6)
-        for down in range(self.side):
-            for across in range(self.side):
-                y, x = self.here[:, 0] + down, self.here[:, 1] + across
-                aside = (down - self.radius) ** 2 + (across - self.radius) ** 2
-                cost = self.cost * (1 - 0.9 * self.trust) + 0.05 * usual * aside
-                better = cost < best[y, x]
-                best[y[better], x[better]], who[y[better], x[better]] = cost[better], numbers[better]
+        aside = np.square(np.arange(self.side, dtype=np.float32) - self.radius)
+        middle = 0.05 * usual * (aside[:, None] + aside).ravel()
+        cost = torch.from_numpy(((self.cost * (1 - 0.9 * self.trust))[:, None] + middle).ravel())
+        who = np.full(self._empty(1).shape[:2], -1, np.int32)
+        best = torch.full((who.size,), torch.inf).scatter_reduce_(0, self.under, cost, "amin")
+        fits = np.nonzero((cost == best[self.under]).numpy())[0][::-1]  # of equal ones the first
+        who.ravel()[self.under.numpy()[fits]] = fits // self.side**2
         who = _without_border(who, self.radius)
         ways = np.zeros((*self.shape, 2), np.int32)
         ways[self.near] = (self.found - self.at)[who] * (who >= 0)[..., None]

@@ -73,14 +73,14 @@ class Plan:
         return "continued" if edit.label is None and edit.start_scale == 0 else "refined"
 
     @property
-    def detailed(self) -> tuple[int, int]:
-        """Pixels of the largest window that gets detail, and how many of them are repainted."""
-        found = [(0, 0)]
+    def detailed(self) -> list[tuple[Way, int, int]]:
+        """Of each window that gets detail, the way, its pixels in the picture, and how many of them are repainted."""
+        found = []
         for number, box in enumerate(self.boxes):
-            if box is not None and self.way(number) is not None:
+            if box is not None and (way := self.way(number)) is not None:
                 left, top, right, bottom = inside(box, self.picture.size)[0]
-                found.append(((right - left) * (bottom - top), self.mask(number).histogram()[255]))
-        return max(found)
+                found.append((way, (right - left) * (bottom - top), self.mask(number).histogram()[255]))
+        return found
 
     def shares(self, number: int) -> Shares:
         """What is known of a window."""
