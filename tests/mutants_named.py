@@ -76,7 +76,7 @@ NAMED: tuple[Named, ...] = (
     Named("each window of an outpainting is of a class of its own", "var_core/engine.py",
         'if number and plan.edit.task == "outpaint":', "if False:", ("tests/test_outpaint.py",)),
     Named("a class is told for each window", "var_core/editing/story.py",
-        "if start.label is not None and names[start.label] not in self.guessed:", "if start.label is not None:",
+        "if guessed is not None and guessed not in self.guessed:", "if guessed is not None:",
         ("tests/test_outpaint.py",)),
     Named("the strip shows the whole of a growing picture", "app/runs.py",
         "canvas.part(frame.previews[0], self.seen[frame.window - 1]) if self.seen else parts[0]", "frame.previews[0]",
