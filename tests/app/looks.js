@@ -58,7 +58,7 @@ function pale(least = 4.5) {
     else if (element.placeholder)
       judge(element, getComputedStyle(element, '::placeholder').color, element.placeholder);
   }
-  return judged > 12 ? [...new Set(found)] : [`only ${judged} texts were found`];
+  return judged > 10 ? [...new Set(found)] : [`only ${judged} texts were found`];
 }
 
 // Controls that a screen reader could not name.

@@ -110,7 +110,7 @@ def test_samples_and_edits_are_judged(model_file: Path, tmp_path: Path, capsys) 
     assert again["against"]["frechet"] == found["frechet"] and again["frechet"] != found["frechet"]
     assert again["against"]["share"] == pytest.approx(again["frechet"] / found["frechet"], abs=1e-3)
     assert found["frechet"] > found["frechet_real"] and Image.open(tmp_path / "near.png").width == 12 * 48
-    found = figures(capsys, "edit", *common, "--count", 2)
+    found = figures(capsys, "edit", *common, "--count", 4)
     assert set(found["families"]) == set(FAMILIES) and 0 <= found["class_edit"]["named"] <= 1
     for family in found["families"].values():
         assert family["evidence"]["known_psnr"] > 0 and family["telea"]["seam"] > 0
@@ -120,7 +120,7 @@ def test_samples_and_edits_are_judged(model_file: Path, tmp_path: Path, capsys) 
         )
         low, high = family["evidence"]["known_psnr_interval"]
         assert low <= family["evidence"]["known_psnr"] <= high
-    weak = figures(capsys, "edit", *common, "--count", 2, "--family", "half", "--evidence", 0, "--fill", "mean")
+    weak = figures(capsys, "edit", *common, "--count", 4, "--family", "half", "--evidence", 0, "--fill", "mean")
     now, before = weak["families"]["half"], found["families"]["half"]
     assert set(weak["families"]) == {"half"} and now["official"]["frechet"] == before["official"]["frechet"]
     assert now["evidence"]["frechet"] != before["evidence"]["frechet"]
