@@ -27,7 +27,7 @@ def rebuild(
     for at in range(0, len(squares), batch):
         image = to_model(stack(squares[at : at + batch]), tokenizer.device)
         with half:
-            features = tokenizer.features(image.contiguous(memory_format=torch.channels_last))
+            features = tokenizer.features(image)
         ids, canvases = tokenizer.quantize(features)
         with half:
             out = tokenizer.decode(canvases[-1])

@@ -148,5 +148,5 @@ def to_images(batch: Tensor, device: torch.device) -> Tensor:
 
 
 def to_model(batch: np.ndarray, device: torch.device) -> Tensor:
-    """(b, 3, H, W) uint8 -> [-1, 1] float32."""
-    return torch.from_numpy(batch).to(device).float() / 127.5 - 1
+    """The same of an array."""
+    return to_images(torch.from_numpy(batch), device)
