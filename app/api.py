@@ -180,15 +180,15 @@ class Api:
                 yield progress, []
                 continue
             session.count += 1
-            kept = self.work.shelf.keep(Made(frame.result))
-            entry = Entry(session.count, task, model, self.work.engines.get(model).sides, kept, frame.result.sketch)
-            entry.photo = photo
-            session.add(entry)
-            paths = [self.work.outbox.saved(entry, index) for index in range(len(frame.result.patches))]
-            yield (
-                progress | {"notices": [*given.get("notices", []), *frame.result.notices]},
-                [FileData(path=path).model_dump() for path in paths],
-            )
+            with self.work.shelf.delivering(Made(frame.result)) as kept:
+                entry = Entry(session.count, task, model, self.work.engines.get(model).sides, kept, frame.result.sketch)
+                entry.photo = photo
+                session.add(entry)
+                paths = [self.work.outbox.saved(entry, index) for index in range(len(frame.result.patches))]
+                yield (
+                    progress | {"notices": [*given.get("notices", []), *frame.result.notices]},
+                    [FileData(path=path).model_dump() for path in paths],
+                )
 
 
 def sent(file: Any, words: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
@@ -23,6 +25,7 @@ class Kept(Generic[T]):
         self._value: T | None = value
         self.used = next(_clock)
         self.fixed = 0  # bytes that are not there yet, and must not go
+        self.held = False  # on its way to somebody: must not go either
 
     @property
     def value(self) -> T | None:
@@ -56,6 +59,17 @@ class Shelf:
         self._make_room(new)
         return new
 
+    @contextmanager
+    def delivering(self, value: T) -> Iterator[Kept[T]]:
+        """As `keep`; and it does not go before its visitor has it, whoever needs the room."""
+        new = Kept(value)
+        new.held = True
+        self._make_room(new)
+        try:
+            yield new
+        finally:
+            new.held = False
+
     def take(self, nbytes: int) -> Kept[bytes]:
         """Room for what a run will need, until its holder lets go of it."""
         taken = Kept(b"")
@@ -67,7 +81,7 @@ class Shelf:
         with self._lock:
             self._kept.add(new)
             while self.nbytes > self.budget:
-                others = [kept for kept in self._kept if kept is not new and kept.there and not kept.fixed]
+                others = [one for one in self._kept if one is not new and one.there and not one.fixed and not one.held]
                 if not others:
                     break
                 min(others, key=lambda kept: kept.used).drop()

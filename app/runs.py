@@ -16,6 +16,7 @@ from var_core.request import Box, inside
 from . import canvas
 from .answers import spoken
 from .form import WITH_MASK, Form, build_chance, build_edit, read_form
+from .memory import Kept
 from .pictures import displayed
 from .session import Asked, Entry, Made, Original, Session
 from .turns import Ticket
@@ -138,27 +139,28 @@ class Runs:
                     "seed": frame.seed, "text": f"Live · seed {frame.seed}",
                 }  # fmt: skip
                 continue
-            entry = self._entry(session, form, task, frame.result, told, about)
             if frame.windows == 1 and not frame.result.sketch and len(told.frames) == len(sides):
                 self.engines.note(form["model"], frame.seconds / len(frame.result.patches))
-            words = f"Done in {time.perf_counter() - began:.1f} s · seed {frame.seed}"
-            yield {"kind": "result", "entry": entry.told(), "text": words, "notices": [*frame.result.notices]}
+            pictures = _pictures(frame.result)
+            made = Made(frame.result, told.frames, [*told.thumbs], pictures, about["mask"])
+            with self.shelf.delivering(made) as kept:
+                entry = self._entry(session, form, task, kept, frame.result, about["base"])
+                words = f"Done in {time.perf_counter() - began:.1f} s · seed {frame.seed}"
+                yield {"kind": "result", "entry": entry.told(), "text": words, "notices": [*frame.result.notices]}
 
     def _entry(
-        self, session: Session, form: Form, task: str, result: Result, told: Told, about: dict[str, Any]
+        self, session: Session, form: Form, task: str, kept: Kept[Made], result: Result, base: str | None
     ) -> Entry:
         session.count += 1
-        pictures = _pictures(result)
-        made = Made(result=result, frames=told.frames, thumbs=[*told.thumbs], pictures=pictures, mask=about["mask"])
         entry = Entry(
             number=session.count,
             task=task,
             model=form["model"],
             sides=self.engines.get(form["model"]).sides,
-            kept=self.shelf.keep(made),
+            kept=kept,
             sketch=result.sketch,
             cover=canvas.data_uri(displayed(result, canvas.COVER_SIDE), 80),
-            base=about["base"],
+            base=base,
             form=form.values | {"mode": task},
         )
         session.add(entry)

@@ -26,15 +26,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mutants import Mutant, changed_lines, find_mutants, means_something
 from mutants_named import NAMED
+from mutants_traced import Tracer
 
 ROOT = Path(__file__).parents[1]
 EVERY = "tests/test_end_to_end.py"
@@ -191,66 +190,6 @@ def warm() -> None:
     import gradio
 
     assert gradio
-
-
-class Tracer:
-    """A pytest plugin: which lines of the changed files each test passes over, and how long it takes."""
-
-    def __init__(self, folder: Path, paths: set[str], out: Path) -> None:
-        self.paths = {str(folder / path): path for path in paths}
-        self.out = out
-        self.shared: dict[str, set[int]] = defaultdict(set)  # while files are imported and fixtures made
-        self.now = self.shared
-        self.tests: dict[str, dict[str, Any]] = {}
-        self.failed: set[str] = set()
-        if paths:
-            sys.settrace(self._trace), threading.settrace(self._trace)
-
-    def _trace(self, frame: Any, event: str, argument: object) -> Any:
-        path = self.paths.get(frame.f_code.co_filename)
-        if path is None:
-            return None
-        self.now[path].add(frame.f_lineno)
-
-        def lines(frame: Any, event: str, argument: object) -> Any:
-            self.now[path].add(frame.f_lineno)
-            return lines
-
-        return lines
-
-    def pytest_runtest_call(self, item: Any) -> None:
-        self.now = defaultdict(set)
-        own_server = {"url", "client"} & set(item.fixturenames)
-        self.tests[item.nodeid] = {"lines": self.now, "elsewhere": bool(own_server), "seconds": 0.0}
-        test, popen = self.tests[item.nodeid], subprocess.Popen.__init__
-
-        def counted(*arguments: Any, **options: Any) -> None:
-            test["elsewhere"] = True
-            popen(*arguments, **options)
-
-        subprocess.Popen.__init__ = counted  # type: ignore[method-assign]
-        item.addfinalizer(lambda: setattr(subprocess.Popen, "__init__", popen))
-        self.began = time.process_time()  # a busy machine does not count
-        if self.paths:
-            sys.settrace(self._trace)
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        if report.when == "call" and report.nodeid in self.tests:
-            test, took = self.tests[report.nodeid], time.process_time() - self.began
-            test["seconds"] = report.duration if test["elsewhere"] else took
-        self.now = self.shared
-        if report.failed or report.skipped:
-            self.failed.add(report.nodeid)
-
-    def pytest_sessionfinish(self) -> None:
-        sys.settrace(None)
-        tests = {name: {**test, "lines": _lists(test["lines"])} for name, test in self.tests.items()}
-        found = {"shared": _lists(self.shared), "tests": tests, "failed": sorted(self.failed)}
-        self.out.write_text(json.dumps(found))
-
-
-def _lists(lines: dict[str, set[int]]) -> dict[str, list[int]]:
-    return {path: sorted(numbers) for path, numbers in lines.items()}
 
 
 # the parent

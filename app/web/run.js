@@ -14,7 +14,7 @@ export class Run {
   #trigger;
   #count = 0;
   #payload = null;
-  #scene = null; // how what arrives is drawn
+  #scene = null; // a promise: how what arrives is drawn
   #heard = 0;
   #drawn = 0; // the number of the message seen last
   #begun = 0;
@@ -96,11 +96,10 @@ export class Run {
   }
 
   async #send(mine, run, base, values) {
-    const scene = await this.#sceneOf(base, run.mask, values).catch(() => null);
     if (!this.#goesOn(mine)) return;
-    this.#scene = scene;
     this.#payload = { ...run, run: mine, key: this.#editor.server.key };
     this.#trigger('submit');
+    this.#scene = this.#sceneOf(base, run.mask, values).catch(() => null); // while the server works
   }
 
   /** Where frames are drawn: in the paint, around the photo, in its centre square, or on a sheet of their own. */
@@ -173,14 +172,16 @@ export class Run {
   async #frame(message) {
     this.#editor.drawer.arrived(message);
     const image = await loaded(message.pictures[0]).catch(() => null);
+    const scene = await this.#scene;
     if (!image || !this.#goesOn(message.run) || message.n < this.#drawn) return;
     this.#drawn = message.n; // a later one may be decoded sooner
-    this.#scene?.draw(image, message.box);
+    scene?.draw(image, message.box);
     this.#editor.root.dataset.scale = message.scale;
   }
 
   async #result({ entry, text, notices, run }) {
-    const picture = await this.#editor.library.result(entry, this.#scene?.base ?? null);
+    const scene = await this.#scene;
+    const picture = await this.#editor.library.result(entry, scene?.base ?? null);
     if (!this.#goesOn(run)) return;
     this.#end(false);
     this.#editor.expand.reset();

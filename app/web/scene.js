@@ -127,13 +127,14 @@ export class Scene {
   }
 }
 
-/** Where a run may change the picture, softly: the paint, a little blurred. */
+/** Where a run may change the picture, softly: the paint, a little blurred, at half its size. */
 export function softened(paint) {
-  const soft = sheetOf(paint.width, paint.height);
+  const [width, height] = [paint.width, paint.height].map((side) => Math.ceil(side / 2));
+  const soft = sheetOf(width, height);
   const pen = soft.getContext('2d');
-  pen.filter = `blur(${Math.max(paint.width, paint.height) / 170}px)`;
-  pen.drawImage(paint, 0, 0);
+  pen.filter = `blur(${Math.max(width, height) / 170}px)`;
+  pen.drawImage(paint, 0, 0, width, height);
   pen.filter = 'none';
-  pen.drawImage(paint, 0, 0);
+  pen.drawImage(paint, 0, 0, width, height);
   return soft;
 }

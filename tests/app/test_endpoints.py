@@ -106,6 +106,19 @@ def test_every_argument_arrives(work: Work, monkeypatch: pytest.MonkeyPatch, upl
         assert asked(work, monkeypatch, task, usual | {"label": "tulip"}).edit.label == "tulip"
 
 
+def test_a_result_arrives_though_others_need_the_room(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work.shelf, "budget", 1)
+    written = work.outbox.saved
+
+    def saved(entry: Any, index: int) -> str:
+        work.shelf.keep(scenery(50, 50))
+        return written(entry, index)
+
+    monkeypatch.setattr(work.outbox, "saved", saved)
+    *_, (progress, found) = Api(work).run("generate", VISITOR, defaults("generate", candidates=2))  # type: ignore[arg-type]
+    assert len(found) == 2 and progress["scale"] == len(SIDES)
+
+
 @pytest.mark.parametrize("task", [*TASKS, "branch"])
 def test_an_endpoint_takes_what_is_declared_for_its_task(task: str) -> None:
     found = {each.name: each.default for each in _arguments(task)}

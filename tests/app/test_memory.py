@@ -51,6 +51,15 @@ def test_the_oldest_goes_when_others_need_the_room() -> None:
     assert large.there and not first.there and not third.there, "the newest always stays"
 
 
+def test_what_is_on_its_way_to_a_visitor_does_not_go() -> None:
+    shelf = Shelf(10_000)
+    with shelf.delivering(Image.new("RGB", (100, 100))) as mine:
+        others = [shelf.keep(Image.new("RGB", (100, 100))) for _ in range(2)]
+        assert mine.there and not others[0].there and others[1].there
+    other = shelf.keep(Image.new("RGB", (100, 100)))
+    assert not mine.there and other.there, "afterwards it goes like all else"
+
+
 def test_what_nobody_holds_any_more_does_not_count() -> None:
     shelf = Shelf()
     kept = shelf.keep(Image.new("RGB", (100, 100)))
