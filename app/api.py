@@ -127,7 +127,8 @@ class Api:
         edit = Edit(task=task, label=given.get("label") or None, **self._pictures(task, given))
         plan = self.work.plan(session, model, edit)
         steps = partial(self.work.engines.run, model, edit, chance, plan)
-        return model, self.work.frames(ticket, cost(plan, chance.candidates), steps)
+        nbytes = cost(plan, chance.candidates) + self.work.drawing(model, chance.candidates)
+        return model, self.work.frames(ticket, nbytes, steps)
 
     def _pictures(self, task: str, given: dict[str, Any]) -> dict[str, Any]:
         """The fields of an edit: its settings, and what the files hold."""
@@ -155,7 +156,8 @@ class Api:
         index = SETTINGS["candidates"].read(given["candidate"]) - 1
         label = given["label"] or None
         steps = partial(self.work.engines.branch, entry.model, entry.result, index, start, chance, label)
-        return entry.model, self.work.frames(ticket, cost_again(entry.result, chance.candidates), steps)
+        nbytes = cost_again(entry.result, chance.candidates) + self.work.drawing(entry.model, chance.candidates)
+        return entry.model, self.work.frames(ticket, nbytes, steps)
 
     def _stream(
         self, task: str, model: str, steps: Steps, session: Session, given: dict[str, Any]

@@ -82,9 +82,8 @@ class Runs:
         live = given.get("live") if edit.task in WITH_MASK else None
         if live and len(plan.boxes) > 1:  # a sketch is of one part
             chance = replace(chance, stop_scale=None)
-        steps = self.work.frames(
-            ticket, cost(plan, chance.candidates), lambda: self.engines.run(model, edit, chance, plan)
-        )
+        nbytes = cost(plan, chance.candidates) + self.work.drawing(model, chance.candidates)
+        steps = self.work.frames(ticket, nbytes, lambda: self.engines.run(model, edit, chance, plan))
         about = {"base": given.get("ref") if edit.image is not None else None, "mask": given.get("mask")}
         told = Told(canvas.shares(plan.bounds, plan.picture.size), _seen(edit.task, plan.boxes, plan.picture.size))
         yield from self._frames(steps, session, form, form["mode"], told, about, bool(live))
@@ -105,7 +104,8 @@ class Runs:
                 return self.engines.finish(model, result, version)
             return self.engines.branch(model, result, version, start, chance, None)
 
-        frames = self.work.frames(ticket, cost_again(result, chance.candidates), steps)
+        nbytes = cost_again(result, chance.candidates) + self.work.drawing(model, chance.candidates)
+        frames = self.work.frames(ticket, nbytes, steps)
         about = {"base": entry.base, "mask": entry.made.mask}
         kept = Form(
             form.values | {name: entry.form.get(name, form.values[name]) for name in ("mode", "label", "model")}

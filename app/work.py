@@ -17,7 +17,7 @@ from .pictures import Outbox, Pictures
 from .saving import Saver
 from .session import Asked, Session, Sessions
 from .tiles import Tiles
-from .turns import Ticket, Turns
+from .turns import BYTES, Ticket, Turns
 
 MOST = 1200 * 2**20  # bytes of one run
 _LOOK = 0.5  # seconds between two looks at the queue: how long a stopped visitor still stands in it
@@ -57,6 +57,11 @@ class Work:
         plan = self.engines.plan(model, edit)
         session.asked = self.shelf.keep(Asked(model, painted, edit, plan))
         return plan
+
+    def drawing(self, model: str, candidates: int) -> int:
+        """Bytes that the model holds for a run. However large it is, the run counts as one that goes alone, no more:
+        nobody is refused a model that the server was given."""
+        return min(self.engines.get(model).held(candidates), BYTES)
 
     def turn(self, ticket: Ticket, nbytes: int) -> Iterator[Waiting]:
         """Until a run that will hold so many bytes may go; before that, how many runs come first. ValueError for more

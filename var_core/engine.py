@@ -132,6 +132,14 @@ class Engine:
 
     # before a run
 
+    def held(self, candidates: int) -> int:
+        """Bytes of memory that a run's keys and values take from its first scale to its last; 0 on a GPU."""
+        if self.device.type != "cpu":
+            return 0
+        config, dtype = self.transformer.config, self.transformer.dtype
+        tokens = 2 * candidates * self.transformer.scales.total  # with and without the class
+        return 2 * config.depth * config.width * tokens * dtype.itemsize
+
     def plan(self, edit: Edit) -> Plan:
         """What the edit comes down to. Whoever wants to spare work keeps it and gives it to `run`: the engine keeps no
         photo. ValueError for what takes too many windows."""

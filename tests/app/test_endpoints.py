@@ -17,7 +17,7 @@ from PIL import Image
 
 from app.api import Api, _arguments, _endpoint, sent
 from app.engines import Engines
-from app.work import Waiting, Work
+from app.work import MOST, Waiting, Work
 from var_core import CHANCE, EDIT, TASKS
 
 VISITOR = SimpleNamespace(session_hash="one", client=None)
@@ -104,6 +104,19 @@ def test_every_argument_arrives(work: Work, monkeypatch: pytest.MonkeyPatch, upl
             assert {n for n in declared if getattr(now, n) != getattr(before, n)} <= {name}
     if "label" in usual:
         assert asked(work, monkeypatch, task, usual | {"label": "tulip"}).edit.label == "tulip"
+
+
+def test_what_the_model_holds_counts_too(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = work.engines.get()
+    cache = engine.transformer.new_cache(2 * 3)
+    assert engine.held(3) == cache.keys.nbytes + cache.values.nbytes
+    asked: list[int] = []
+    monkeypatch.setattr(work, "frames", lambda ticket, nbytes, steps: asked.append(nbytes) or iter(()))
+    for many in (1, 3):
+        list(Api(work).run("generate", VISITOR, defaults("generate", candidates=many)))  # type: ignore[arg-type]
+    assert asked[1] - asked[0] > engine.held(2)
+    monkeypatch.setattr(type(engine), "held", lambda *_: 10**12)
+    assert work.drawing(work.engines.default, 1) <= MOST / 2, "no model is refused for its size"
 
 
 def test_a_result_arrives_though_others_need_the_room(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
