@@ -87,7 +87,9 @@ def test_large_windows_are_copied_in_larger_pieces(way: str, monkeypatch: pytest
     monkeypatch.setattr(detail, "_LARGEST", 90)
     photo, soft, hole = with_hole()
     steps = continued(photo, soft, hole, ~hole, 3) if way == "continued" else refined(photo, soft, hole, ~hole, 4, 3)
-    made = list(steps.pictures)[-1]
+    pictures = list(steps.pictures)
+    made = pictures[-1]
+    assert len(pictures) == steps.count
     assert np.array_equal(made[~hole], photo[~hole])
     assert 0.5 * sharpness(photo, hole) < sharpness(made, hole) < 1.4 * sharpness(photo, hole)
 
@@ -130,7 +132,8 @@ def test_patches_are_found_where_they_came_from(exact: int, monkeypatch: pytest.
     match.look(wanted[match.near], none[match.near])
     match.begin(None)
     for _ in range(1 if exact else 12):
-        match.search()
+        match.search(far=True)
+    assert np.allclose(match.cost, match.costs(match.found, match.everyone), rtol=1e-5)
     inner = ((match.at[:, 1] >= 30) & (match.at[:, 1] < 56)) & ((match.at[:, 0] >= 6) & (match.at[:, 0] < 33))
     from_there = (match.found - match.at)[inner] == (0, -28)
     assert from_there.all(1).mean() > (0.99 if exact else 0.9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from conftest import rectangle, scenery
@@ -122,3 +123,12 @@ def test_the_official_rule_is_asked_for_by_name() -> None:
     assert made.shares(0).keep[0].all() and solid.sum() == 64 - 4
     for side, kept in zip(SIDES, official_keep(np.zeros((8, 8)), SIDES), strict=True):
         assert kept.shape == (side, side) and kept.all() == (side == 1)
+
+
+def test_a_pixel_of_the_models_is_a_hole_where_it_covers_a_painted_one() -> None:
+    made = painted((96, 96), (20, 24, 53, 61))
+    mask = np.asarray(made.mask(0)).astype(np.float32)
+    assert len(mask) > RESOLUTION, "smaller for the model"
+    share = cv2.resize(mask, (RESOLUTION, RESOLUTION), interpolation=cv2.INTER_AREA)
+    hole = np.asarray(made.shares(0).hole) > 0
+    assert hole[share > 1].all() and not hole[share < 0.4].any()

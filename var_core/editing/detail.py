@@ -329,7 +329,7 @@ def _fitting(
     match.look(_shape_of(drawn)[match.near], none[match.near])
     match.begin(None)
     for _ in range(4):
-        match.search()
+        match.search(far=True)
     return match.pick()
 
 

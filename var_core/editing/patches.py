@@ -99,7 +99,7 @@ class Match:
         self.found[bad] = self.places[self.rng.integers(len(self.places), size=int(bad.sum()))]
         self.cost = self.costs(self.found, self.everyone)
 
-    def search(self, far: bool = True) -> None:
+    def search(self, far: bool) -> None:
         """Look for nearer places for all patches: all of them where they are few, else by PatchMatch (Barnes et al.
         2009), all patches at once: what suits a neighbour, and random tries in smaller and smaller squares; not `far`:
         only about where it was found before."""
