@@ -55,6 +55,18 @@ def test_what_lay_in_the_hole_has_no_influence() -> None:
     assert not np.array_equal(ends[0], other), "another seed, another picture"
 
 
+def test_what_the_model_drew_is_a_hint_of_colours() -> None:
+    photo, _, hole = with_hole()
+    photo[:, 100:] = photo[:, 100:] // 2 + np.array((0, 0, 90), np.uint8)  # two fabrics: one is bluer
+    ends = []
+    for colour in (photo[:, :60], photo[:, 110:]):
+        soft = np.where(hole[..., None], colour.reshape(-1, 3).mean(0).astype(np.uint8), photo)
+        ends.append(list(continued(photo, soft, hole, ~hole, 3, trust=0.5).pictures)[-1][hole].mean(0))
+        plain = [list(continued(photo, each, hole, ~hole, 3, trust=0.0).pictures)[-1] for each in (soft, photo)]
+        assert np.array_equal(*plain)
+    assert ends[1][2] > ends[0][2] + 5 and ends[1][0] < ends[0][0] - 5
+
+
 def test_what_is_neither_known_nor_in_the_hole_is_not_copied() -> None:
     photo, soft, hole = with_hole()
     waiting = np.zeros_like(hole)

@@ -36,6 +36,7 @@ _NEAR = (60.0, 30.0)  # how much it counts to be as high and as far across: grey
 _SLOPES = 1.7  # the weight of a pixel's slopes against its three colours
 _TONES = 2.0  # pixels within which tones follow the mean of all patches: above, grain is that of one
 _WEAK = 2  # of the model's own finest bands, how many may be too weak
+_TRUST = 0.05  # how much the model's colours count where the surroundings go on: more, and they are its fog too
 _COARSEST = 24  # pixels of a side that bands start from, at least
 _GREY = np.array((0.299, 0.587, 0.114), np.float32)
 
@@ -61,7 +62,7 @@ class _Level:
 
 
 def continued(
-    photo: np.ndarray, soft: np.ndarray, hole: np.ndarray, known: np.ndarray, seed: int, trust: float = 0.0
+    photo: np.ndarray, soft: np.ndarray, hole: np.ndarray, known: np.ndarray, seed: int, trust: float = _TRUST
 ) -> Steps:
     """The surroundings continued into the hole.
 
