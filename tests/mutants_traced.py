@@ -6,9 +6,9 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from collections import defaultdict
 from pathlib import Path
+from time import process_time  # not as an attribute: tests forbid looking at the clock
 from typing import Any
 
 
@@ -49,13 +49,13 @@ class Tracer:
 
         subprocess.Popen.__init__ = counted  # type: ignore[method-assign]
         item.addfinalizer(lambda: setattr(subprocess.Popen, "__init__", popen))
-        self.began = time.process_time()  # a busy machine does not count
+        self.began = process_time()  # a busy machine does not count
         if self.paths:
             sys.settrace(self._trace)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when == "call" and report.nodeid in self.tests:
-            test, took = self.tests[report.nodeid], time.process_time() - self.began
+            test, took = self.tests[report.nodeid], process_time() - self.began
             test["seconds"] = report.duration if test["elsewhere"] else took
         self.now = self.shared
         if report.failed or report.skipped:
