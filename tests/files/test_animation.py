@@ -106,6 +106,14 @@ def test_what_is_held_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(animation, "_MOST_PIXELS", 20 * 120 * 90)
     shown, _ = frames(growing(11), 6.0)
     assert 11 <= len(shown) <= 21
+    monkeypatch.setattr(animation, "_MOST_PIXELS", 6 * 120 * 90)
+    assert len(frames(growing(2), 6.0)[0]) == 2 + 5, "one step takes all of the room"
+
+
+def test_a_film_keeps_time() -> None:
+    (picture,) = growing(1)
+    shown = list(animation._steadily([picture] * 3, [20_010, 20_010, 20_000]))
+    assert len(shown) == round(60.02 * animation._RATE)
 
 
 def test_a_file_is_no_larger_than_what_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +128,7 @@ def test_a_file_is_no_larger_than_what_is_allowed(tmp_path: Path, monkeypatch: p
 
 def test_settings_and_names() -> None:
     assert Animation() == Animation(**{name: each.default for name, each in ANIMATION.items()})
-    for wrong in ({"format": "avi"}, {"side": 32}, {"side": 5000}, {"seconds": 0}, {"view": "moon"}):
+    for wrong in ({"format": "avi"}, {"side": 32}, {"side": 5000}, {"seconds": 0}, {"seconds": 31}, {"view": "moon"}):
         with pytest.raises(ValueError, match="must be"):
             Animation(**wrong)
     assert [format_of(f"a{end}") for end in (".webp", ".GIF", ".mp4")] == ["webp", "gif", "mp4"]

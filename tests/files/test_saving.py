@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import rectangle, scenery
 from PIL import Image
+from PIL.JpegImagePlugin import get_sampling
 from PIL.TiffImagePlugin import IFDRational
 from test_colour import tagged
 from test_images import encoded, quadrants
@@ -66,6 +67,14 @@ def test_settings_are_declared_once() -> None:
         with pytest.raises(ValueError, match="must be") as error:
             Saving(**wrong)
         assert "\n" not in str(error.value)
+    assert Saving(quality=1).quality == 1 and Saving(quality=100).quality == 100, "the bounds themselves are fine"
+
+
+def test_colours_of_a_fine_jpeg_are_as_sharp_as_its_brightness(result: Result, tmp_path: Path) -> None:
+    for quality, sampling in ((89, 2), (90, 0)):
+        save_result(result, tmp_path / "a", 0, Saving(format="jpeg", quality=quality))
+        with Image.open(tmp_path / "a") as opened:
+            assert get_sampling(opened) == sampling
 
 
 @pytest.mark.parametrize(
@@ -146,6 +155,8 @@ def test_turned_and_transparent_photos(engine: Engine) -> None:
     data = encoded(clear, "PNG", icc_profile=SCREEN)
     made, _ = in_own_colours(open_image(data).image, open_own(data))
     assert np.asarray(made)[:20, :20].min() == 255 and np.array_equal(np.asarray(made)[20:], np.asarray(stored)[20:])
+    own = open_own(data).picture
+    assert own is not None and np.asarray(own)[:20, :20].min() == 255, "white is behind it in its own colours too"
 
 
 # camera data
