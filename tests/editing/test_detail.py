@@ -157,6 +157,22 @@ def test_patches_are_found_where_they_came_from(exact: int, monkeypatch: pytest.
     assert (match.pick()[hole] == (0, -28)).all(1).mean() > 0.9
 
 
+def test_costs_are_the_same_whoever_computes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    picture, hole = rng.normal(0, 50, (90, 90, 3)).astype(np.float32), np.zeros((90, 90), bool)
+    hole[20:70, 20:70] = True
+    none = np.zeros((90, 90, 1), np.float32)
+    match = Match(picture, ~hole, hole, np.ones((90, 90), np.float32), none, 2, 1, rng)
+    match.look(picture[match.near], none[match.near])
+    match.begin(None)
+    found = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(patches.torch, "get_num_threads", lambda many=threads: many)
+        found.append(match.costs(match.found, match.everyone))
+    assert len(match.everyone) > 3 * patches._CHUNK and found[0].min() > 0
+    assert found[0].tobytes() == found[1].tobytes() == found[2].tobytes()
+
+
 def test_patches_at_the_edge_see_it_repeated() -> None:
     assert patches.usable(np.ones((6, 6), bool), 2).all()
     source = np.ones((6, 6), bool)

@@ -6,6 +6,10 @@ A place is a patch's centre, (y, x) in pixels of one level of a pyramid.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
 import cv2
 import numpy as np
 import torch
@@ -28,6 +32,11 @@ def padded(values: np.ndarray, radius: int) -> np.ndarray:
     return cv2.copyMakeBorder(values, radius, radius, radius, radius, cv2.BORDER_REPLICATE).reshape(
         values.shape[0] + 2 * radius, values.shape[1] + 2 * radius, -1
     )
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(torch.get_num_threads(), "patches")
 
 
 def usable(source: np.ndarray, radius: int) -> np.ndarray:
@@ -80,14 +89,23 @@ class Match:
     def costs(self, places: np.ndarray, which: np.ndarray) -> np.ndarray:
         """(n,) weighted mean squared differences between patches `which` (n,) and those at `places` (n, 2)."""
         out = np.empty(len(places), np.float32)
-        for start in range(0, len(places), _CHUNK):
-            some = slice(start, start + _CHUNK)
-            (y, x), those = places[some].T, which[some]
-            apart = self.strips[y, x].reshape(len(y), -1)
-            apart -= self.wanted[those]
-            apart *= apart
-            beside = self.hints[y, x] - self.wanted_hints[those]
-            out[some] = np.vecdot(apart, self.all_weights[those]) + np.vecdot(beside, beside)
+
+        def compare(starts: Iterable[int]) -> None:
+            for start in starts:
+                some = slice(start, start + _CHUNK)
+                (y, x), those = places[some].T, which[some]
+                apart = self.strips[y, x].reshape(len(y), -1)
+                apart -= self.wanted[those]
+                apart *= apart
+                beside = self.hints[y, x] - self.wanted_hints[those]
+                out[some] = np.vecdot(apart, self.all_weights[those]) + np.vecdot(beside, beside)
+
+        starts = range(0, len(places), _CHUNK)
+        many = min(torch.get_num_threads(), len(starts))
+        if many > 1:  # numpy works on one core only, but lets others work meanwhile
+            list(_threads().map(compare, (starts[k::many] for k in range(many))))
+        else:
+            compare(starts)
         return out
 
     def begin(self, places: np.ndarray | None) -> None:
