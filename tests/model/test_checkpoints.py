@@ -44,6 +44,11 @@ def test_a_saved_model_comes_back_the_same(tmp_path: Path) -> None:
 def test_codes_stay_exact_when_weights_are_stored_small(tmp_path: Path) -> None:
     model = build_model()
     save_model(model, tmp_path / "m.safetensors", torch.bfloat16)
+    with safe_open(tmp_path / "m.safetensors", "pt") as file:
+        small = {name for name in file.keys() if file.get_tensor(name).dtype == torch.bfloat16}  # noqa: SIM118
+    large = {name for name, value in model.transformer.state_dict().items() if value.dim() > 1}
+    assert small >= {f"transformer.{name}" for name in large if not name.endswith("log_scale")}
+    assert not any(name.endswith(("bias", "log_scale")) or "codebook" in name or ".refine" in name for name in small)
     again = load_model(tmp_path / "m.safetensors")
     assert torch.equal(model.tokenizer.codebook.weight, again.tokenizer.codebook.weight)
     assert not torch.equal(model.transformer.head.weight, again.transformer.head.weight)

@@ -208,6 +208,22 @@ def test_a_cache_grows_behind_what_it_holds() -> None:
     assert made.keys.shape == (2, 3, 2, 5, 4) and made.keys.dtype == torch.float32
 
 
+def test_a_scale_that_is_drawn_again_stands_where_it_stood() -> None:
+    torch.manual_seed(0)
+    config = TransformerConfig(
+        sides=(1, 2), depth=2, width=8, heads=2, mlp_width=8, classes=2, code_dim=3, vocab_size=4
+    )
+    model = Transformer(config).eval()
+    cache, conditioning = model.new_cache(1), model.condition(torch.tensor([1]))
+    with torch.no_grad():
+        model.step(torch.randn(1, 1, 8), conditioning, 0, 0, cache)
+        tokens = torch.randn(1, 4, 8)
+        model.step(torch.randn(1, 4, 8), conditioning, 1, 1, cache)
+        again = model.step(tokens, conditioning, 1, 1, cache)
+        first = model.step(tokens, conditioning, 1, 1, cache)
+    assert cache.length == 5 and torch.equal(first, again)
+
+
 def test_conditioning_is_cut() -> None:
     def make(*shape: int) -> torch.Tensor:
         return torch.arange(4.0).reshape(4, 1, 1) + torch.arange(8.0).reshape(-1, 1, 1, 1)[: shape[0]]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from var_core.model.checkpoints import Model, load_model, save_model
-from var_core.model.tiny import TinyDecoder, TinyEncoder, load_start
+from var_core.model.tiny import TinyBlock, TinyDecoder, TinyEncoder, load_start
 from var_core.model.tokenizer import Tokenizer, tiny_config
 from var_core.model.transformer import Transformer, TransformerConfig
 
@@ -36,6 +36,8 @@ def test_the_published_layout_is_sixteen_and_twenty_entries_with_1_34_million_pa
     assert (len(encoder.layers), len(decoder.layers)) == (15, 20)
     for part in (encoder, decoder):
         assert 1.3e6 < sum(p.numel() for p in part.parameters()) < 1.4e6
+    seeing = [n for n, layer in enumerate(encoder.layers) if isinstance(layer, TinyBlock) and layer.pool is not None]
+    assert seeing == [11, 12, 13], "only the coarsest blocks see the whole map"
 
 
 def test_a_start_is_taken_from_a_file_or_refused(tmp_path: Path) -> None:
@@ -63,3 +65,13 @@ def test_a_model_with_both_new_parts_is_written_and_read(tmp_path: Path) -> None
     assert read.tokenizer.config == model.tokenizer.config and read.transformer.config == config
     for name, value in model.transformer.state_dict().items():
         assert torch.equal(value, read.transformer.state_dict()[name]), name
+
+
+def test_values_of_pictures_are_moved_to_those_of_the_published_weights_and_back() -> None:
+    tokenizer = build()
+    encoder, decoder = tokenizer.encoder, tokenizer.decoder
+    assert isinstance(encoder, TinyEncoder) and isinstance(decoder, TinyDecoder)
+    encoder.layers = decoder.layers = torch.nn.Sequential()
+    values = torch.tensor([-1.0, 0.0, 0.5, 1.0]).view(1, 1, 2, 2)
+    assert encoder(values).flatten().tolist() == [0.0, 0.5, 0.75, 1.0]
+    assert decoder(values).flatten().tolist() == [-3.0, -1.0, 0.0, 1.0]
