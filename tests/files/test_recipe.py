@@ -155,6 +155,8 @@ HOSTILE = {
     "an unknown detail": lambda d: d["passes"][0].update(detail="magic"),
     "a list of details": lambda d: d["passes"][0].update(detail=["refined"]),
     "a seed below 0": lambda d: d.update(seed=-1),
+    "a seed too large": lambda d: d.update(seed=2**32),
+    "a candidate too large": lambda d: d.update(candidate=2**32),
     "a candidate below 0": lambda d: d.update(candidate=-1),
     "no mask": lambda d: d["passes"][0].pop("alpha"),
     "a fade elsewhere": lambda d: d["fades"][0].update(at=[139, 89]),
