@@ -14,7 +14,7 @@ from var_core.editing import detail
 from var_core.editing.detail import Steps, _bytes, _hints, _is_matched, _Level
 from var_core.editing.painting import Painting
 from var_core.editing.plan import Plan, plan_edit
-from var_core.request import Edit
+from var_core.request import Edit, Way
 
 PHOTO, HOLE = scenery(300, 260), (90, 70, 170, 150)
 
@@ -77,6 +77,26 @@ def test_a_window_is_sharpened_in_its_own_way(monkeypatch: pytest.MonkeyPatch, l
         part = np.asarray(PHOTO)[box[1] : box[3], box[0] : box[2]]
         there = (photo.reshape(-1, 3) == part[0, 0]).all(1).any()
         assert there, "it is the photo before the window was drawn"
+
+
+@pytest.mark.parametrize("way", ["continued", "refined"])
+def test_what_is_still_to_be_drawn_has_no_influence(way: Way) -> None:
+    """There stands the photo in a run, and the finished picture in a replay."""
+    owner = np.zeros((100, 120), np.uint8)
+    owner[30:60, 40:70], owner[30:60, 70:95] = 1, 2
+    alpha, box = Image.new("L", (50, 50)), (30, 20, 80, 70)
+    alpha.paste(255, (10, 10, 40, 40))
+    made = []
+    for other in ((0, 0, 0), (255, 0, 255)):
+        picture = scenery(120, 100)
+        picture.paste(other, (70, 30, 95, 60))
+        painting = Painting(picture, (0, 0, 120, 100), owner, False, 1)
+        painting.add(0, box, alpha, [scenery(20, 20, seed=4)])
+        _, levels = painting.sharpen(0, box, alpha, way, [3])
+        for _ in levels:
+            pass
+        made.append(painting.whole(0).crop((40, 30, 70, 60)).tobytes())
+    assert made[0] == made[1]
 
 
 def plan_alpha(plan: Plan, box: tuple[int, int, int, int], alpha: Image.Image) -> Image.Image:
