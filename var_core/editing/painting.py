@@ -92,9 +92,8 @@ class Painting:
         def begin(index: int) -> detail.Steps:
             photo = self._seen(self.before[index], near)
             soft, patch = photo.copy(), self.drawn[index]
-            soft[~(known | hole)] = np.rint(
-                cv2.mean(photo, known.astype(np.uint8))[:3]
-            )  # nobody knows what comes there
+            usual = cv2.mean(photo, known.astype(np.uint8))[:3]
+            soft[~(known | hole)] = np.rint(usual)  # nobody knows yet what comes there
             soft[at] = np.asarray(patch.resize(alpha.size, Image.Resampling.LANCZOS).crop(local))
             if way == "continued":
                 return detail.continued(photo, soft, hole, known, seeds[index])
