@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from .session import HOURS
 
 SECONDS = 20.0  # between two rounds
 SPARE = 2**28  # bytes that may lie free: taking them anew takes time
+RESTING = 0.05  # share of a core below which nobody is served
 
 
 def tidy(states: Any) -> None:
@@ -43,18 +45,35 @@ def drop_unread(queue: Any, before: dict[str, int]) -> dict[str, int]:
     return unread
 
 
+class Spare:
+    """When to give memory back: where much has come on top of the least that was held, and once whenever the server has
+    come to rest, for then nothing is in use that only looks like the least."""
+
+    def __init__(self) -> None:
+        self.least, self.worked, self.rests = 0, 0.0, True
+
+    def is_due(self, resident: int, worked: float) -> bool:
+        """resident: bytes held now; worked: seconds of processor time since the process began."""
+        rested, self.rests = self.rests, worked - self.worked < RESTING * SECONDS
+        self.worked = worked
+        self.least = min(self.least or resident, resident)
+        return resident > self.least + SPARE or (self.rests and not rested)
+
+    def given_back(self, resident: int) -> None:
+        self.least = resident
+
+
 def start(page: gr.Blocks, ending: threading.Event) -> None:
     """Rounds in the background, until the server ends."""
 
     def rounds() -> None:
-        least, unread = resident_bytes(), {}
+        spare, unread = Spare(), {}
         while not ending.wait(SECONDS):
             tidy(page.app.state_holder)
             unread = drop_unread(page._queue, unread)
-            least = min(least, resident_bytes())
-            if resident_bytes() > least + SPARE:
+            if spare.is_due(resident_bytes(), time.process_time()):
                 give_back_memory()
-                least = resident_bytes()
+                spare.given_back(resident_bytes())
 
     threading.Thread(target=rounds, name="housekeeping", daemon=True).start()
 

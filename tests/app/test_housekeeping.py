@@ -8,6 +8,7 @@ import datetime
 import gradio as gr
 from gradio.state_holder import StateHolder
 
+from app import housekeeping
 from app.housekeeping import drop_unread, tidy
 
 
@@ -41,3 +42,15 @@ def test_answers_that_nobody_fetches_are_forgotten() -> None:
     queue.pending_messages_per_session["slow"] = asyncio.Queue()
     drop_unread(queue, first)
     assert set(queue.pending_messages_per_session) == {"slow", "listens"}
+
+
+def test_memory_goes_back_where_much_has_come_and_when_the_server_rests() -> None:
+    spare, much = housekeeping.Spare(), housekeeping.SPARE + 1
+    assert not spare.is_due(500, 1.0)
+    assert spare.is_due(500 + much, 15.0), "much has come while it works"
+    spare.given_back(500 + much)  # all of it was in use
+    assert not spare.is_due(400 + much, 30.0), "still at work"
+    assert spare.is_due(400 + much, 30.1), "it rests: what is free goes back, though no more came"
+    spare.given_back(500)
+    assert not spare.is_due(500, 30.2), "once is enough"
+    assert not spare.is_due(600, 50.0) and spare.is_due(600, 50.1)
