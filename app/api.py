@@ -127,8 +127,8 @@ class Api:
         edit = Edit(task=task, label=given.get("label") or None, **self._pictures(task, given))
         plan = self.work.plan(session, model, edit)
         steps = partial(self.work.engines.run, model, edit, chance, plan)
-        nbytes = cost(plan, chance.candidates) + self.work.drawing(model, chance.candidates)
-        return model, self.work.frames(ticket, nbytes, steps)
+        many = chance.candidates
+        return model, self.work.frames(ticket, model, cost(plan, many), many, steps)
 
     def _pictures(self, task: str, given: dict[str, Any]) -> dict[str, Any]:
         """The fields of an edit: its settings, and what the files hold."""
@@ -156,8 +156,8 @@ class Api:
         index = SETTINGS["candidates"].read(given["candidate"]) - 1
         label = given["label"] or None
         steps = partial(self.work.engines.branch, entry.model, entry.result, index, start, chance, label)
-        nbytes = cost_again(entry.result, chance.candidates) + self.work.drawing(entry.model, chance.candidates)
-        return entry.model, self.work.frames(ticket, nbytes, steps)
+        many = chance.candidates
+        return entry.model, self.work.frames(ticket, entry.model, cost_again(entry.result, many), many, steps)
 
     def _stream(
         self, task: str, model: str, steps: Steps, session: Session, given: dict[str, Any]

@@ -82,8 +82,10 @@ class Runs:
         live = given.get("live") if edit.task in WITH_MASK else None
         if live and len(plan.boxes) > 1:  # a sketch is of one part
             chance = replace(chance, stop_scale=None)
-        nbytes = cost(plan, chance.candidates) + self.work.drawing(model, chance.candidates)
-        steps = self.work.frames(ticket, nbytes, lambda: self.engines.run(model, edit, chance, plan))
+        steps = self.work.frames(
+            ticket, model, cost(plan, chance.candidates), chance.candidates,
+            lambda: self.engines.run(model, edit, chance, plan),
+        )  # fmt: skip
         about = {"base": given.get("ref") if edit.image is not None else None, "mask": given.get("mask")}
         told = Told(canvas.shares(plan.bounds, plan.picture.size), _seen(edit.task, plan.boxes, plan.picture.size))
         yield from self._frames(steps, session, form, form["mode"], told, about, bool(live))
@@ -104,8 +106,8 @@ class Runs:
                 return self.engines.finish(model, result, version)
             return self.engines.branch(model, result, version, start, chance, None)
 
-        nbytes = cost_again(result, chance.candidates) + self.work.drawing(model, chance.candidates)
-        frames = self.work.frames(ticket, nbytes, steps)
+        many = chance.candidates
+        frames = self.work.frames(ticket, model, cost_again(result, many), many, steps)
         about = {"base": entry.base, "mask": entry.made.mask}
         kept = Form(
             form.values | {name: entry.form.get(name, form.values[name]) for name in ("mode", "label", "model")}

@@ -76,9 +76,11 @@ class Work:
             yield Waiting(ahead)
         ticket.room = self.shelf.take(nbytes)
 
-    def frames(self, ticket: Ticket, nbytes: int, steps: Callable[[], Iterator[Frame]]) -> Iterator[Frame | Waiting]:
-        """A run's frames, once its turn has come. The caller lets the ticket go."""
-        yield from self.turn(ticket, nbytes)
+    def frames(
+        self, ticket: Ticket, model: str, nbytes: int, candidates: int, steps: Callable[[], Iterator[Frame]]
+    ) -> Iterator[Frame | Waiting]:
+        """A run's frames, once its turn has come; nbytes: of its pictures (`cost`). The caller lets the ticket go."""
+        yield from self.turn(ticket, nbytes + self.drawing(model, candidates))
         for frame in steps():
             if frame.result is not None:
                 ticket.room = None  # from here on it counts as what is kept

@@ -111,7 +111,8 @@ def test_what_the_model_holds_counts_too(work: Work, monkeypatch: pytest.MonkeyP
     cache = engine.transformer.new_cache(2 * 3)
     assert engine.held(3) == cache.keys.nbytes + cache.values.nbytes
     asked: list[int] = []
-    monkeypatch.setattr(work, "frames", lambda ticket, nbytes, steps: asked.append(nbytes) or iter(()))
+    monkeypatch.setattr(work, "turn", lambda ticket, nbytes: asked.append(nbytes) or iter(()))
+    monkeypatch.setattr(work.engines, "run", lambda *_: iter(()))
     for many in (1, 3):
         list(Api(work).run("generate", VISITOR, defaults("generate", candidates=many)))  # type: ignore[arg-type]
     assert asked[1] - asked[0] > engine.held(2)
