@@ -116,7 +116,7 @@ def _serve(args: argparse.Namespace) -> None:
             prevent_thread_lock=True,
         )
         ending = threading.Event()
-        housekeeping.start(page, ending)
+        housekeeping.start(page, engines, ending)
         ending.wait()
     finally:
         engines.close()  # first: no run may go on while the connections are closed

@@ -39,6 +39,7 @@ class Engines:
         self._thread: threading.Thread | None = None
         self._reading = {name: threading.Lock() for name in (default, *MODELS)}
         self._runs = 0
+        self.worked = 0  # how often anything was computed
         self._arithmetic = ThreadPoolExecutor(1, "arithmetic")
         self._planning = threading.Semaphore(2)  # a plan of a large picture takes memory while it is made
         self._lent = zero.gpu(self._steps)
@@ -101,6 +102,7 @@ class Engines:
     def compute(self, work: Callable[[], T]) -> T:
         """What `work` gives, done by the thread that does the arithmetic. Inside of a function that a Space lends its
         GPU to, which is a process of its own, by this one."""
+        self.worked += 1
         if zero.active():
             return work()
         try:
@@ -113,6 +115,7 @@ class Engines:
     def plan(self, name: str, edit: Edit) -> Plan:
         """What the edit comes down to, for that model. ValueError says what is too much."""
         engine = self.get(name)
+        self.worked += 1
         if not self._planning.acquire(timeout=PATIENCE):
             raise ValueError("the server is busy with other people's large pictures: try again in a minute")
         try:

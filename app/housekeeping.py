@@ -6,7 +6,6 @@ from __future__ import annotations
 import datetime
 import os
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ import gradio as gr
 
 from var_core.model.memory import give_back_memory
 
+from .engines import Engines
 from .session import HOURS
 
 SECONDS = 20.0  # between two rounds
 SPARE = 2**28  # bytes that may lie free: taking them anew takes time
-RESTING = 0.05  # share of a core below which nobody is served
 
 
 def tidy(states: Any) -> None:
@@ -50,11 +49,11 @@ class Spare:
     come to rest, for then nothing is in use that only looks like the least."""
 
     def __init__(self) -> None:
-        self.least, self.worked, self.rests = 0, 0.0, True
+        self.least, self.worked, self.rests = 0, 0, True
 
-    def is_due(self, resident: int, worked: float) -> bool:
-        """resident: bytes held now; worked: seconds of processor time since the process began."""
-        rested, self.rests = self.rests, worked - self.worked < RESTING * SECONDS
+    def is_due(self, resident: int, worked: int) -> bool:
+        """resident: bytes held now; worked: how often anything was computed since the process began."""
+        rested, self.rests = self.rests, worked == self.worked
         self.worked = worked
         self.least = min(self.least or resident, resident)
         return resident > self.least + SPARE or (self.rests and not rested)
@@ -63,7 +62,7 @@ class Spare:
         self.least = resident
 
 
-def start(page: gr.Blocks, ending: threading.Event) -> None:
+def start(page: gr.Blocks, engines: Engines, ending: threading.Event) -> None:
     """Rounds in the background, until the server ends."""
 
     def rounds() -> None:
@@ -71,7 +70,7 @@ def start(page: gr.Blocks, ending: threading.Event) -> None:
         while not ending.wait(SECONDS):
             tidy(page.app.state_holder)
             unread = drop_unread(page._queue, unread)
-            if spare.is_due(resident_bytes(), time.process_time()):
+            if spare.is_due(resident_bytes(), engines.worked):
                 give_back_memory()
                 spare.given_back(resident_bytes())
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import threading
+from types import SimpleNamespace
+from typing import Any
 
 import gradio as gr
+import pytest
 from gradio.state_holder import StateHolder
 
 from app import housekeeping
+from app.engines import Engines
 from app.housekeeping import drop_unread, tidy
 
 
@@ -46,11 +51,49 @@ def test_answers_that_nobody_fetches_are_forgotten() -> None:
 
 def test_memory_goes_back_where_much_has_come_and_when_the_server_rests() -> None:
     spare, much = housekeeping.Spare(), housekeeping.SPARE + 1
-    assert not spare.is_due(500, 1.0)
-    assert spare.is_due(500 + much, 15.0), "much has come while it works"
+    assert not spare.is_due(500, 1)
+    assert spare.is_due(500 + much, 15), "much has come while it works"
     spare.given_back(500 + much)  # all of it was in use
-    assert not spare.is_due(400 + much, 30.0), "still at work"
-    assert spare.is_due(400 + much, 30.1), "it rests: what is free goes back, though no more came"
+    assert not spare.is_due(400 + much, 16), "still at work"
+    assert spare.is_due(400 + much, 16), "it rests: what is free goes back, though no more came"
     spare.given_back(500)
-    assert not spare.is_due(500, 30.2), "once is enough"
-    assert not spare.is_due(600, 50.0) and spare.is_due(600, 50.1)
+    assert not spare.is_due(500, 16), "once is enough"
+    assert not spare.is_due(600, 30) and spare.is_due(600, 30)
+
+
+class Served:
+    """Somebody asks for something between any two looks, until nobody does."""
+
+    def __init__(self) -> None:
+        self.looks, self.anybody = 0, True
+
+    @property
+    def worked(self) -> int:
+        self.looks += self.anybody
+        return self.looks
+
+
+def test_a_server_gives_back_once_nobody_asks_whatever_its_own_loops_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: Any = Served()
+    given, ending = threading.Event(), threading.Event()
+    monkeypatch.setattr(housekeeping, "SECONDS", 0.001)
+    monkeypatch.setattr(housekeeping, "resident_bytes", lambda: 500)
+    monkeypatch.setattr(housekeeping, "give_back_memory", given.set)
+    page: Any = SimpleNamespace(
+        app=SimpleNamespace(state_holder=SimpleNamespace(session_data={}, time_last_used={})),
+        _queue=SimpleNamespace(pending_messages_per_session={}),
+    )
+    try:
+        housekeeping.start(page, served, ending)
+        while served.looks < 20:
+            assert not given.is_set(), "somebody is served all the while"
+        served.anybody = False
+        assert given.wait(30)
+    finally:
+        ending.set()
+
+
+def test_what_is_computed_counts() -> None:
+    engines = Engines("garden-2")
+    assert engines.compute(lambda: 3) == 3 and engines.worked == 1
+    engines.close()
