@@ -109,6 +109,6 @@ def test_originals_are_measured_too(model_file: Path, tmp_path: Path, capsys: py
     words = ["photo", "--data", place, "--originals", originals, "--model", model_file, "--cases", 2, "--json"]
     assert main([str(word) for word in words]) == 0
     found = json.loads(capsys.readouterr().out)["originals"]
-    assert found["pictures"] == 2 and 0 <= found["detail"]["named"] <= 1
+    assert found["pictures"] == 2 and 0 <= found["detail"]["named"] <= 1 and 0 <= found["detail"]["named_large"] <= 1
     with_it, without = (found[name]["outpaint_sharpness"] for name in ("detail", "without detail"))
     assert abs(with_it - 1) < 0.3 < abs(without - 1)

@@ -42,7 +42,9 @@ def _square(picture: Image.Image) -> np.ndarray:
 
 def photo_edits(engine: Engine, judge: Judge, place: Path, count: int) -> dict:
     """Median sharpness in what is drawn against the true picture at the same place, and how often a box of half the
-    area that becomes another class of the same kind is named as that class."""
+    area that becomes another class of the same kind is named as that class: at the size of the pictures from which the
+    judge has learned, and as large as it is. Larger ones the judge knows less well, real ones too (209 real pictures:
+    92 % right at 128 px, 87 % at full size)."""
     pictures = originals(place, engine.class_names, count)
     return {
         "pictures": len(pictures),
@@ -53,7 +55,8 @@ def photo_edits(engine: Engine, judge: Judge, place: Path, count: int) -> dict:
 
 
 def _measured(engine: Engine, judge: Judge, pictures: list[tuple[str, np.ndarray]], detail: bool) -> dict:
-    rng, named, ratios = np.random.default_rng(9), [], {"class_edit": [], "outpaint": []}
+    rng, ratios = np.random.default_rng(9), {"class_edit": [], "outpaint": []}
+    named: dict[str, list[bool]] = {"named": [], "named_large": []}
     for number, (own, picture) in enumerate(tqdm(pictures, desc="originals", leave=False)):
         side = len(picture)
         kind = [name for name in engine.class_names if name.split("-")[0] == own.split("-")[0] and name != own]
@@ -63,15 +66,18 @@ def _measured(engine: Engine, judge: Judge, pictures: list[tuple[str, np.ndarray
         mask[box, box] = 255
         pair = {"image": Image.fromarray(picture), "mask": Image.fromarray(mask)}
         made = np.asarray(engine.draw(*requested(task="edit", label=wanted, **pair, **usual)).image(0))
-        scores = (lite_features(judge.lite, [made[box, box]]) - judge.mean) @ judge.weights + judge.bias
-        named.append(judge.class_names[int(scores.argmax())] == wanted)
+        size = (judge.side, judge.side)
+        small = np.asarray(Image.fromarray(made[box, box]).resize(size, Image.Resampling.LANCZOS))
+        for words, seen in (("named", small), ("named_large", made[box, box])):
+            scores = (lite_features(judge.lite, [seen]) - judge.mean) @ judge.weights + judge.bias
+            named[words].append(judge.class_names[int(scores.argmax())] == wanted)
         ratios["class_edit"].append(_ratio(made, picture, mask > 0))
         known = round(side * (1 - _SHARE))
         asked = requested(task="outpaint", image=Image.fromarray(picture[:, :known]), right=side - known, **usual)
         beyond = np.broadcast_to(np.arange(side) >= known, (side, side))
         ratios["outpaint"].append(_ratio(np.asarray(engine.draw(*asked).image(0)), picture, beyond))
     values = {f"{task}_sharpness": round(float(np.median(found)), 3) for task, found in ratios.items()}
-    return {"named": round(float(np.mean(named)), 3), **values}
+    return {words: round(float(np.mean(right)), 3) for words, right in named.items()} | values
 
 
 def _ratio(made: np.ndarray, real: np.ndarray, mask: np.ndarray) -> float:
