@@ -128,7 +128,20 @@ def outpaint_amounts(size: tuple[int, int], ratio: float, anchor: tuple[float, f
 def enlarged(picture: Image.Image, amounts: Box) -> Image.Image:
     """The picture with `amounts` added at (left, top, right, bottom), its edge repeated outwards."""
     left, top, right, bottom = amounts
-    return Image.fromarray(cv2.copyMakeBorder(np.asarray(picture), top, bottom, left, right, cv2.BORDER_REPLICATE))
+    width, height = picture.width + left + right, picture.height + top + bottom
+    whole = Image.new(picture.mode, (width, height), None)
+    whole.paste(picture, (left, top))
+    end, below = left + picture.width, top + picture.height
+    for edge, box in (
+        ((left, top, left + 1, below), (0, top, left, below)),
+        ((end - 1, top, end, below), (end, top, width, below)),
+        ((0, top, width, top + 1), (0, 0, width, top)),  # of what is there now: corners too
+        ((0, below - 1, width, below), (0, below, width, height)),
+    ):
+        size = box[2] - box[0], box[3] - box[1]
+        if all(size):
+            whole.paste(whole.crop(edge).resize(size, Image.Resampling.NEAREST), box)
+    return whole
 
 
 def outpaint_windows(size: tuple[int, int], amounts: Box, resolution: int) -> tuple[list[Box], np.ndarray]:
@@ -150,40 +163,48 @@ def outpaint_windows(size: tuple[int, int], amounts: Box, resolution: int) -> tu
     if len(places) > MOST_WINDOWS:
         many = f"{len(places)} passes of the model, at most {MOST_WINDOWS} are drawn at once"
         raise ValueError(f"an enlargement by so much of so small a picture takes {many}: go in steps")
-    ordered = _by_known_content(places, side, known, (width, height))
-    boxes = [(x, y, x + side, y + side) for x, y in ordered]
-    owner = np.zeros((height, width), dtype=np.uint8)
-    owner[top : top + size[1], left : left + size[0]] = 255
-    for n, (x, y, _, _) in enumerate(boxes, 1):
-        view = owner[y : y + side, x : x + side]
+    edges = _edges([known, *(_at(place, side) for place in places)], (width, height))
+    ordered = _by_known_content(places, side, known, edges)
+    boxes = [_at(place, side) for place in ordered]
+    who = np.zeros((len(edges[1]) - 1, len(edges[0]) - 1), np.uint8)
+    who[_cells(edges, known)] = 255
+    for n, box in enumerate(boxes, 1):
+        view = who[_cells(edges, box)]
         view[view == 0] = n
-    owner[top : top + size[1], left : left + size[0]] = 0
-    return boxes, owner
+    who[_cells(edges, known)] = 0
+    return boxes, np.repeat(np.repeat(who, np.diff(edges[0]), axis=1), np.diff(edges[1]), axis=0)
+
+
+def _at(place: tuple[int, int], side: int) -> Box:
+    return *place, place[0] + side, place[1] + side
+
+
+def _edges(boxes: list[Box], size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """All edges of boxes in a picture, across and down, its own included: between them nothing changes, so that the
+    picture's size does not matter."""
+    across, down = ([0, size[axis], *(at for box in boxes for at in box[axis::2])] for axis in (0, 1))
+    return np.unique(across), np.unique(down)
+
+
+def _cells(edges: tuple[np.ndarray, np.ndarray], box: Box) -> tuple[slice, slice]:
+    """Where a box lies between the edges, down and across."""
+    (left, right), (top, bottom) = (np.searchsorted(edges[axis], box[axis::2]) for axis in (0, 1))
+    return slice(top, bottom), slice(left, right)
 
 
 def _by_known_content(
-    places: list[tuple[int, int]], side: int, known: Box, size: tuple[int, int]
+    places: list[tuple[int, int]], side: int, known: Box, edges: tuple[np.ndarray, np.ndarray]
 ) -> list[tuple[int, int]]:
-    """The places in the order in which the least is missing in each, those with nothing missing left out. Areas are
-    counted on the grid of all edges, so that the picture's size does not matter."""
-    edges = []
-    for axis in (0, 1):
-        starts = [place[axis] for place in places]
-        edges.append(np.unique([0, size[axis], known[axis], known[axis + 2], *starts, *(at + side for at in starts)]))
+    """The places in the order in which the least is missing in each, those with nothing missing left out."""
     area = np.outer(np.diff(edges[1]), np.diff(edges[0])).astype(np.int64)
-
-    def cells(x: int, y: int, right: int, bottom: int) -> tuple[slice, slice]:
-        (a, b), (c, d) = np.searchsorted(edges[1], (y, bottom)), np.searchsorted(edges[0], (x, right))
-        return slice(a, b), slice(c, d)
-
-    area[cells(*known)] = 0
+    area[_cells(edges, known)] = 0
     waiting, order = [*places], []
     while waiting:
-        needs = {place: int(area[cells(*place, place[0] + side, place[1] + side)].sum()) for place in waiting}
+        needs = {place: int(area[_cells(edges, _at(place, side))].sum()) for place in waiting}
         waiting = [place for place in waiting if needs[place]]
         if waiting:
             x, y = min(waiting, key=lambda place: (needs[place], place[1], place[0]))
-            area[cells(x, y, x + side, y + side)] = 0
+            area[_cells(edges, _at((x, y), side))] = 0
             order.append((x, y))
             waiting.remove((x, y))
     return order
