@@ -94,6 +94,18 @@ def test_the_models_picture_stays_where_it_is_refined() -> None:
     assert sharpness(made, hole) > 0.4 * sharpness(photo, hole)
 
 
+def test_what_the_model_could_draw_stays_as_it_drew_it() -> None:
+    photo, soft, hole = with_hole()
+    made = list(refined(photo, soft, hole, ~hole, 2, 3).pictures)[-1]
+    inside = cv2.erode(hole.astype(np.uint8), np.ones((9, 9)))[::2, ::2] > 0
+    own, drawn, real = (
+        cv2.resize(each, (80, 80), interpolation=cv2.INTER_AREA)[inside] for each in (made, soft, photo)
+    )
+    change = np.abs(own.astype(int) - drawn).mean()
+    assert change < 0.25 * np.abs(real.astype(int) - drawn).mean(), "at its own resolution"
+    assert np.abs(made.astype(int) - soft)[hole].mean() > 1.5 * change, "what is finer is new"
+
+
 @pytest.mark.parametrize("way", ["continued", "refined"])
 def test_large_windows_are_copied_in_larger_pieces(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detail, "_LARGEST", 90)

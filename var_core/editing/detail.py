@@ -286,8 +286,8 @@ def refined(photo: np.ndarray, soft: np.ndarray, hole: np.ndarray, known: np.nda
 
     As in `continued`; times: how much `soft` was enlarged. Each band is fetched from where the photo, reduced as far,
     looks most like what is drawn; its strength follows the contrast. The model's own bands stay as they are: with the
-    photo's added to them fewer class edits were named as wanted (65 % of 60 training pictures against 80 %), and the
-    finer ones alone were too weak at the photo's contrast (sharpness 0.54, at twice of it 0.78)."""
+    photo's added to them too, class edits were named as wanted less often. The price of sharpness, on 240 training
+    pictures: 74.6 % named where 78.7 % are without detail, at a sharpness of 0.77 instead of 0.25 of the photo's."""
     finer, whole = np.log2(times) - 1e-6, np.log2(min(hole.shape) / _COARSEST)
     count = max(1, min(int(np.ceil(finer)), int(whole)))
     if not hole.any() or not usable(known, _RADII[-1]).any():
