@@ -142,14 +142,18 @@ def test_an_interrupted_folder_goes_on(album: Path, model_file: Path, tmp_path: 
 @pytest.mark.parametrize("start", [(PYTHON,), SHARED], ids=["alone", "shared"])
 def test_the_real_command_shares_a_folder(album: Path, model_file: Path, tmp_path: Path, start: tuple) -> None:
     """As it is typed; under torchrun every process draws a share. What is no picture is named, the others are drawn."""
-    (album / "3.png").write_bytes(b"no picture")
-    (album / "4.png").unlink()
+    photo = (album / "0.png").read_bytes()
+    for path in album.iterdir():
+        path.unlink()
+    for i in range(160):  # one of two processes has no picture: it waits until the other has drawn all of its own
+        (album / f"{i:03}.png").write_bytes(b"no picture" if i % 2 else photo)
+    drawn = [f"{i:03}.png" for i in range(0, 160, 2)]
     words = ["outpaint", album, "--left", 12, "--model", model_file, "--out", tmp_path / "out", "--seed", 3, "--quiet"]
     done = command(*start, "-m", "var_core", *words, "--no-detail", OMP_NUM_THREADS="1")
-    assert done.returncode == 1 and f"error: {album / '3.png'}: This file is not a PNG" in done.stderr
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "2.png"]
+    assert done.returncode == 1 and f"error: {album / '003.png'}: This file is not a PNG" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == drawn
     lines = [line for line in done.stdout.splitlines() if "seed 3" in line]
-    assert sorted(Path(line.split("  ")[0]).name for line in lines) == ["0.png", "1.png", "2.png"]
+    assert sorted(Path(line.split("  ")[0]).name for line in lines) == drawn
 
 
 def test_results_among_the_originals_are_no_pictures_to_draw(album: Path, model_file: Path, capsys) -> None:

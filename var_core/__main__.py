@@ -250,6 +250,7 @@ def _draw(args: argparse.Namespace) -> int:
         _say(f"{skipped} of the results were there already: --again draws them anew", sys.stderr)
     if args.json:
         _say(json.dumps({"results": done, "failed": failed, "skipped": skipped}))
+    folders.wait_for_others()
     return 1 if failed else 0
 
 
@@ -268,7 +269,7 @@ def _say(text: str, stream: Any = None) -> None:
     """Print, with escapes for what the console's encoding does not have."""
     stream = sys.stdout if stream is None else stream
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
 def _animate(args: argparse.Namespace) -> None:

@@ -6,14 +6,17 @@ import logging
 import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
 import torch
+import torch.distributed as dist
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".heic", ".heif", ".hif", ".tif", ".tiff")
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
+_PATIENCE = timedelta(days=30)  # one share can hold the largest pictures of a large folder
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -57,6 +60,15 @@ def each(jobs: Iterable[Job], work: Callable[[Job], Answer]) -> Iterator[tuple[J
 def own_share(jobs: list[Job]) -> list[Job]:
     """Under `torchrun`, every WORLD_SIZE-th job from RANK on; all of them otherwise."""
     return jobs[int(os.environ.get("RANK", "0")) :: int(os.environ.get("WORLD_SIZE", "1"))]
+
+
+def wait_for_others() -> None:
+    """Under `torchrun`, until every process has drawn its share: the first one that ends with a fault ends the others,
+    and what they had still to draw would be missing."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        dist.init_process_group("gloo", timeout=_PATIENCE)
+        dist.barrier()
+        dist.destroy_process_group()
 
 
 def own_device(device: str | None) -> str | None:
