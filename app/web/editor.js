@@ -141,15 +141,14 @@ export class Editor {
   }
 
   async example(index) {
-    let mode = 'inpaint';
+    let [mode, label] = ['inpaint', ''];
     const shown = await this.opening.served(async () => {
       const answer = await this.server.ask('example', { index });
-      mode = answer.mode;
-      if (answer.label) this.form.apply({ label: answer.label });
+      ({ mode, label } = answer);
       return answer;
     });
     if (!shown) return;
-    this.form.choose(mode);
+    this.form.apply({ mode, label });
     this.run.start();
   }
 

@@ -48,6 +48,7 @@ export class Form {
   #find;
   #told;
   #inputs = new Map();
+  #classes = new Map(); // by mode: what was replaced by roses does not grow roses at its edges
   mode = 'inpaint';
   sides = [0, 0, 0, 0];
   live = false;
@@ -106,7 +107,9 @@ export class Form {
 
   choose(mode) {
     if (this.mode === mode) return;
+    this.#classes.set(this.mode, this.class.value);
     this.mode = mode;
+    this.class.set(this.#classes.get(mode) ?? '');
     this.#markMode();
     this.#told('mode');
   }
@@ -145,9 +148,13 @@ export class Form {
     ) {
       this.#inputs.get('model').value = values.model;
     }
-    if (typeof values.label === 'string') this.class.set(values.label);
     if (SIDES.some((side) => values[side])) this.sides = SIDES.map((side) => +values[side] || 0);
-    if (values.mode && values.mode !== this.mode) this.choose(values.mode);
+    const mode = values.mode || this.mode;
+    if (typeof values.label === 'string') {
+      if (mode === this.mode) this.class.set(values.label);
+      else this.#classes.set(mode, values.label);
+    }
+    this.choose(mode);
   }
 
   get(name) {

@@ -68,7 +68,7 @@ export class Tools {
       grow: () => this.editor.board.grow(255),
       shrink: () => this.editor.board.grow(0),
       fit: () => this.editor.view.fit(),
-      real: () => this.editor.view.real(),
+      real: () => this.editor.view.real(this.editor.board.bounds ?? this.editor.board.picture?.entry?.box),
       in: () => this.editor.view.zoom(1.25),
       out: () => this.editor.view.zoom(0.8),
       cells: () => this.editor.cells.ask(),

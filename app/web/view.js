@@ -1,6 +1,6 @@
 // The window onto the picture: zoom, pan, and what is drawn at which place.
 
-import { fitting, insight, zoomed } from './pure/geometry.js';
+import { fitting, insight, middled, zoomed } from './pure/geometry.js';
 
 const BAR = 132; // pixels that the bar takes on a phone, two rows and a line
 
@@ -60,11 +60,15 @@ export class View {
     return x >= left && y >= top && x + w + right <= width && y + h + bottom <= height;
   }
 
-  /** One pixel of the picture is one of the screen's. */
-  real() {
+  /** One pixel of the picture is one of the screen's; from the whole it goes to the middle of `box` (shares). */
+  real(box) {
     const { width, height } = this.#box();
     const goal = 1 / (window.devicePixelRatio || 1);
-    this.zoom(goal / this.scale, width / 2, height / 2);
+    if (this.#fitted && this.#size && box) {
+      const [w, h] = this.#size.map((length) => length * goal);
+      const offset = [middled(w, width, box[0], box[2]), middled(h, height, box[1], box[3])];
+      this.#place({ scale: goal, offset }, false);
+    } else this.zoom(goal / this.scale, width / 2, height / 2);
   }
 
   zoom(factor, x, y) {

@@ -299,3 +299,24 @@ def test_settings_that_cannot_be_are_not_restored(visitor: Visitor, tmp_path) ->
     mask = visitor.mask()
     assert np.array_equal(mask, np.asarray(rectangle((96, 80), (20, 20, 60, 60))) > 0)
     visitor.run()
+
+
+def test_each_mode_has_a_class_of_its_own(visitor: Visitor) -> None:
+    """What becomes a rose does not let roses grow at the edges of the photo afterwards."""
+    field = visitor.page.locator("#label")
+    visitor.opened(scenery(120, 90))
+    visitor.rectangle(20, 20, 40, 40)
+    visitor.mode("Replace")
+    visitor.label("rose")
+    chosen = field.input_value()
+    assert chosen
+    for mode in ("Expand", "Vary", "Create"):
+        visitor.mode(mode)
+        expect(field).to_have_value("")
+    visitor.mode("Replace")
+    expect(field).to_have_value(chosen)
+    visitor.run()
+    visitor.mode("Expand")
+    visitor.page.locator(".history button").last.click()
+    expect(visitor.page.locator("[data-mode=edit][aria-checked=true]")).to_have_count(1)
+    expect(field).to_have_value(chosen)

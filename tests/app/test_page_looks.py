@@ -28,6 +28,20 @@ def look(page: Page, what: str) -> list[str]:
     return page.evaluate(f"{{ {SCRIPT}; looks.{what}() }}")
 
 
+def test_a_tool_that_is_on_looks_so_under_the_pointer(visitor: Visitor) -> None:
+    """Its icon has the colour for the accent, which could not be seen on any other ground."""
+    colours = "e => { const { color, backgroundColor } = getComputedStyle(e); return [color, backgroundColor]; }"
+    visitor.opened(scenery(120, 90))
+    tool = visitor.page.locator("[data-tool=brush][aria-pressed=true]")
+    on = tool.evaluate(colours)
+    tool.hover()
+    assert tool.evaluate(colours) == on
+    other = visitor.page.locator("[data-tool=lasso]")
+    away = other.evaluate(colours)
+    other.hover()
+    assert other.evaluate(colours)[1] != away[1], "the others show that they are pointed at"
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_every_text_can_be_read_and_every_control_has_a_name(

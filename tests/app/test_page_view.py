@@ -46,6 +46,28 @@ def test_at_100_percent_the_bytes_of_the_file_are_shown(visitor: Visitor) -> Non
     expect(page.locator(".tiles")).to_have_count(1)
 
 
+def test_100_percent_goes_to_the_edit_and_no_farther_than_the_picture(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.opened(scenery(4000, 3000))
+    visitor.rectangle(2400, 1200, 200, 100)
+    view = page.locator(".view").bounding_box()
+    assert view is not None
+    page.click("[data-act=real]")
+    expect(page.locator("#zoom")).to_have_text("100 %")
+    middle = (view["x"] + view["width"] / 2, view["y"] + view["height"] / 2)
+    assert visitor.at(2500 / 4000, 1250 / 3000) == pytest.approx(middle, abs=1.5)
+    page.mouse.move(*middle)
+    page.mouse.wheel(0, 100)
+    page.click("[data-act=real]")
+    near = visitor.at(2500 / 4000, 1250 / 3000)
+    assert near == pytest.approx(middle, abs=20), "who looks somewhere already stays there"
+    page.click("[data-act=clear]")
+    visitor.rectangle(3900, 2950, 100, 50)
+    page.click("[data-act=fit]")
+    page.click("[data-act=real]")
+    assert visitor.at(1, 1) == pytest.approx((view["x"] + view["width"], view["y"] + view["height"]), abs=1.5)
+
+
 def test_the_wheel_zooms_at_the_pointer_and_space_moves(visitor: Visitor) -> None:
     page = visitor.page
     visitor.opened(scenery(400, 300))

@@ -7,6 +7,7 @@ import {
   fitting,
   growth,
   insight,
+  middled,
   rounded,
   tilesOf,
   visible,
@@ -53,6 +54,13 @@ test('a picture cannot be moved out of sight', () => {
   const far = insight({ scale: 1, offset: [5000, -5000] }, [200, 100], box);
   assert.deepEqual(far.offset, [320, -20]);
   assert.deepEqual(insight({ scale: 1, offset: [10, 10] }, [200, 100], box).offset, [10, 10]);
+});
+
+test('what is looked at comes to the middle, as far as the picture goes', () => {
+  assert.equal(middled(1000, 400, 0.4, 0.6), -300);
+  assert.equal(middled(1000, 400, 0, 0.1), 0);
+  assert.equal(middled(1000, 400, 0.9, 1), -600);
+  assert.equal(middled(300, 400, 0.9, 1), 50);
 });
 
 test('the bounds of the paint hold it to the pixel', () => {

@@ -52,6 +52,13 @@ export function insight({ scale, offset }, [width, height], box, margin = 80) {
   };
 }
 
+/** Offset of a picture that is `size` long in a view of length `room`: the middle of what lies from `low` to `high`
+ * (shares) as near to the view's as no empty room asks for; a picture smaller than its view lies in the middle. */
+export function middled(size, room, low, high) {
+  if (size <= room) return (room - size) / 2;
+  return within(room / 2 - ((low + high) / 2) * size, room - size, 0);
+}
+
 /** The box around all paint as shares of the picture, or null where there is none. */
 export function boundsOf(alpha, width, height) {
   let [left, top, right, bottom] = [width, height, -1, -1];
