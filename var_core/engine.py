@@ -263,7 +263,7 @@ class Engine:
             return
         many = range(story.first, story.first + story.chance.candidates)
         with self._lock:
-            count, levels = painting.sharpen(number, box, alpha, way, [seed_of(story.seed, number, i) for i in many])
+            count, levels = painting.sharpen(number, box, alpha, way, story.seed, many)
         for level in range(1, count + 1):
             with self._lock:
                 shown = start.view.show(next(levels))
@@ -336,8 +336,8 @@ class Engine:
                 patches = to_pictures(self.redraw(done))
                 painting.add(number, done.box, done.alpha, patches)
                 if done.detail is not None and done.box is not None and done.alpha is not None:
-                    seed = seed_of(again.seed, number, again.candidate)
-                    for _ in painting.sharpen(number, done.box, done.alpha, done.detail, [seed])[1]:
+                    which = [again.candidate]
+                    for _ in painting.sharpen(number, done.box, done.alpha, done.detail, again.seed, which)[1]:
                         pass
         return painting.whole(0)
 

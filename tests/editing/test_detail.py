@@ -67,6 +67,20 @@ def test_what_the_model_drew_is_a_hint_of_colours() -> None:
     assert ends[1][2] > ends[0][2] + 5 and ends[1][0] < ends[0][0] - 5
 
 
+def test_patches_are_looked_for_aside_where_that_is_asked() -> None:
+    photo, soft, hole = with_hole()
+    photo[:, ::2] = photo[:, ::2] // 8 * 8  # nothing fits everywhere
+    lit = np.linspace(0, 60, photo.shape[1]).astype(np.uint8)
+    photo = np.minimum(photo // 2 + lit[:, None], 255).astype(np.uint8)
+    left, here, right = (
+        list(continued(photo, soft, hole, ~hole, 3, 0.0, (0, across)).pictures)[-1][hole].mean()
+        for across in (-0.35, 0.0, 0.35)
+    )
+    assert left < here < right
+    up, down = (list(continued(photo, soft, hole, ~hole, 3, 0.0, (down, 0)).pictures)[-1] for down in (-0.3, 0.3))
+    assert not np.array_equal(up, down)
+
+
 def test_what_is_neither_known_nor_in_the_hole_is_not_copied() -> None:
     photo, soft, hole = with_hole()
     waiting = np.zeros_like(hole)

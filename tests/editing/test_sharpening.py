@@ -12,9 +12,9 @@ from PIL import Image
 
 from var_core.editing import detail
 from var_core.editing.detail import Steps, _bytes, _hints, _is_matched, _Level
-from var_core.editing.painting import Painting
+from var_core.editing.painting import Painting, _aside
 from var_core.editing.plan import Plan, plan_edit
-from var_core.request import Edit, Way
+from var_core.request import Edit, Way, seed_of
 
 PHOTO, HOLE = scenery(300, 260), (90, 70, 170, 150)
 
@@ -31,9 +31,11 @@ def test_a_window_is_sharpened_in_its_own_way(monkeypatch: pytest.MonkeyPatch, l
     assert box is not None and alpha is not None and len(plan.boxes) == 1
     painting.add(0, box, alpha, [Image.new("RGB", (32, 32), (200, 30, 30)), Image.new("RGB", (32, 32), (30, 200, 30))])
     asked: list[tuple[Any, ...]] = []
+    asides: list[tuple[float, float]] = []
 
-    def steps(photo: np.ndarray, *given: Any) -> Steps:
+    def steps(photo: np.ndarray, *given: Any, **more: Any) -> Steps:
         asked.append((photo, *given))
+        asides.append(more.get("aside", (0, 0)))
         height, width = photo.shape[:2]
 
         def pictures() -> Iterator[np.ndarray]:
@@ -50,7 +52,7 @@ def test_a_window_is_sharpened_in_its_own_way(monkeypatch: pytest.MonkeyPatch, l
     drawn = [painting.whole(index).tobytes() for index in range(2)]
     way = plan.way(0)
     assert way == ("refined" if label else "continued")
-    count, levels = painting.sharpen(0, box, alpha, way, [5, 6])
+    count, levels = painting.sharpen(0, box, alpha, way, 5, [0, 3])
     assert count == 4
     first = next(levels)
     assert [one.size for one in first] == [alpha.size] * 2 and first[0].getpixel((9, 9)) == (90, 90, 90)
@@ -63,7 +65,7 @@ def test_a_window_is_sharpened_in_its_own_way(monkeypatch: pytest.MonkeyPatch, l
     changed = np.asarray(painting.whole(0)) != np.asarray(PHOTO)
     assert not changed[np.asarray(plan_alpha(plan, box, alpha)) == 0].any()
     for (photo, soft, hole, known, *rest), seed, colour in zip(
-        asked, (5, 6), ((200, 30, 30), (30, 200, 30)), strict=True
+        asked, (5, seed_of(5, 0, 3)), ((200, 30, 30), (30, 200, 30)), strict=True
     ):
         assert photo.shape == soft.shape and photo.shape[:2] == hole.shape == known.shape
         assert rest == ([(box[2] - box[0]) / 32, seed] if label else [seed])
@@ -77,6 +79,16 @@ def test_a_window_is_sharpened_in_its_own_way(monkeypatch: pytest.MonkeyPatch, l
         part = np.asarray(PHOTO)[box[1] : box[3], box[0] : box[2]]
         there = (photo.reshape(-1, 3) == part[0, 0]).all(1).any()
         assert there, "it is the photo before the window was drawn"
+    assert asides[0] == (0, 0) and (asides[1] == (0, 0)) == bool(label), "only what goes on can go on from elsewhere"
+
+
+def test_further_candidates_go_on_with_other_parts_of_the_photo() -> None:
+    around = [_aside(7, candidate) for candidate in range(4)]
+    assert around[0] == (0, 0)
+    apart = [np.hypot(*np.subtract(a, b)) for i, a in enumerate(around) for b in around[:i]]
+    assert min(apart) > 0.25, "each far from all others"
+    assert np.hypot(*np.array(around[1:]).T) == pytest.approx(0.3)
+    assert _aside(8, 1) != around[1] == _aside(7, 1)
 
 
 @pytest.mark.parametrize("way", ["continued", "refined"])
@@ -92,7 +104,7 @@ def test_what_is_still_to_be_drawn_has_no_influence(way: Way) -> None:
         picture.paste(other, (70, 30, 95, 60))
         painting = Painting(picture, (0, 0, 120, 100), owner, False, 1)
         painting.add(0, box, alpha, [scenery(20, 20, seed=4)])
-        _, levels = painting.sharpen(0, box, alpha, way, [3])
+        _, levels = painting.sharpen(0, box, alpha, way, 3, [1])
         for _ in levels:
             pass
         made.append(painting.whole(0).crop((40, 30, 70, 60)).tobytes())
@@ -130,8 +142,11 @@ def test_liveliness_is_the_mean_of_what_is_known() -> None:
     slopes[~known] = 99
     level = _Level(np.full((80, 100, 3), 50, np.float32), known, ~known, slopes)
     soft = np.full((80, 100, 3), 200, np.uint8)
-    theirs, wanted = _hints(level, soft, 0.0)
+    theirs, wanted = _hints(level, soft, 0.0, (0, 0))
     assert np.allclose(theirs[:, :50, :2], 3 * detail._LIVELY**0.5) and np.array_equal(theirs, wanted)
     assert theirs.shape[2] == 4 and theirs[10, 20, 2] < theirs[20, 20, 2] and theirs[10, 20, 3] < theirs[10, 30, 3]
-    theirs, wanted = _hints(level, soft, 0.25)
+    theirs, wanted = _hints(level, soft, 0.0, (0.1, -0.2))
+    aside = (wanted - theirs)[..., 2:]
+    assert np.allclose(aside, (10 * (theirs[1, 0, 2] - theirs[0, 0, 2]), -20 * (theirs[0, 1, 3] - theirs[0, 0, 3])))
+    theirs, wanted = _hints(level, soft, 0.25, (0, 0))
     assert np.allclose(theirs[20, 20, 4:], 0.5 * 50) and np.allclose(wanted[20, 20, 4:], 0.5 * 200)

@@ -63,12 +63,14 @@ class _Level:
 
 
 def continued(
-    photo: np.ndarray, soft: np.ndarray, hole: np.ndarray, known: np.ndarray, seed: int, trust: float = _TRUST
-) -> Steps:
+    photo: np.ndarray, soft: np.ndarray, hole: np.ndarray, known: np.ndarray, seed: int, trust: float = _TRUST,
+    aside: tuple[float, float] = (0, 0),
+) -> Steps:  # fmt: skip
     """The surroundings continued into the hole.
 
     photo, soft: (H, W, 3) uint8; hole: (H, W) bool, to be filled; known: (H, W) bool, what may be copied and must be
-    met; trust >= 0: how much the colours of `soft` count. Outside the hole the photo's pixels stay. Where there is
+    met; trust >= 0: how much the colours of `soft` count; aside: how far down and across from each place its patch is
+    looked for first, in shares of the longer side. Outside the hole the photo's pixels stay. Where there is
     too little to copy from, `soft` is the only step.
 
     Patches that overlap a pixel vote for it, and are looked for again (Wexler et al. 2007). The liveliness of textures
@@ -79,7 +81,7 @@ def continued(
     levels = _pyramid(photo, hole, known)
     if not _is_matched(levels[-1].hole):
         return _as_it_is(photo, soft, hole)
-    return Steps(_count(levels), _continued(photo, soft, hole, levels, trust, np.random.default_rng(seed)))
+    return Steps(_count(levels), _continued(photo, soft, hole, levels, (trust, aside), np.random.default_rng(seed)))
 
 
 def _as_it_is(photo: np.ndarray, soft: np.ndarray, hole: np.ndarray) -> Steps:
@@ -113,8 +115,9 @@ def _count(levels: list[_Level]) -> int:
 
 
 def _continued(
-    photo: np.ndarray, soft: np.ndarray, hole: np.ndarray, levels: list[_Level], trust: float, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
+    photo: np.ndarray, soft: np.ndarray, hole: np.ndarray, levels: list[_Level],
+    hints: tuple[float, tuple[float, float]], rng: np.random.Generator,
+) -> Iterator[np.ndarray]:  # fmt: skip
     """A long way is told in more steps: the soft picture, each round of matching, each band that is joined."""
     if _is_long(hole):
         yield np.where(hole[..., None], soft, photo)
@@ -123,7 +126,7 @@ def _continued(
         picture = None
         if ways is None or _is_matched(level.hole):
             ways = None if ways is None else _finer(ways, level.hole.shape)
-            ways, mean = yield from _solved(level, ways, number, _hints(level, soft, trust), rng)
+            ways, mean = yield from _solved(level, ways, number, _hints(level, soft, *hints), rng)
             if level is not levels[0] and _is_shown(level):
                 picture = _toned(level.colours, mean, ways, level.hole)
         else:
@@ -200,17 +203,16 @@ def _share_of(values: np.ndarray, share: np.ndarray) -> np.ndarray:
     return values / np.maximum(share, 1e-6)[..., None]
 
 
-def _hints(level: _Level, soft: np.ndarray, trust: float) -> tuple[np.ndarray, np.ndarray]:
+def _hints(level: _Level, soft: np.ndarray, trust: float, aside: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     """What patches' centres are compared by besides their pixels, of the source and as wanted, (h, w, f) float32."""
     reach = 2 * max(1, min(8, round(min(level.hole.shape) / 40))) + 1
     weight = cv2.blur(level.known.astype(np.float32), (reach, reach))
     theirs = cv2.blur(level.slopes * level.known[..., None], (reach, reach)) / np.maximum(weight, 1e-3)[..., None]
     height, width = level.hole.shape
-    place = np.mgrid[:height, :width].transpose(1, 2, 0).astype(np.float32) * (
-        np.array(_NEAR, np.float32) / max(height, width)
-    )
+    near = np.array(_NEAR, np.float32)
+    place = np.mgrid[:height, :width].transpose(1, 2, 0).astype(np.float32) * (near / max(height, width))
     theirs *= _LIVELY**0.5
-    theirs, wanted = _stacked(theirs, place), _stacked(theirs, place)
+    theirs, wanted = _stacked(theirs, place), _stacked(theirs, place + near * np.array(aside, np.float32))
     if trust <= 0:
         return theirs, wanted
     around = cv2.blur(level.known.astype(np.float32), (5, 5))

@@ -8,13 +8,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ..request import Box, Pass, Way, inside
+from ..request import Box, Pass, Way, inside, seed_of
 from . import detail, geometry
 from .compositing import blend, match_surroundings
 from .plan import Plan
 from .preview import small
 
 _AROUND = 1280  # pixels of a side up to which detail looks further around than the model did
+_ASIDE = 0.3  # shares of the longer side at which further candidates look for what goes on
 _SOFTLY = Image.Resampling.BICUBIC
 
 
@@ -73,9 +74,10 @@ class Painting:
         self.before, self.parts = self.parts, parts
 
     def sharpen(
-        self, number: int, box: Box, alpha: Image.Image, way: Way, seeds: Sequence[int]
+        self, number: int, box: Box, alpha: Image.Image, way: Way, seed: int, candidates: Sequence[int]
     ) -> tuple[int, Iterator[list[Image.Image]]]:
-        """Give the window that was added last, number `number`, the photo's detail; a seed a candidate. Returns how
+        """Give the window that was added last, number `number`, the photo's detail; `candidates` are the numbers of the
+        pictures that this has, from 0: they go on with other parts of the photo, so that they differ. Returns how
         many levels there are, of one candidate after the other, so that only one's are held, and per level the window's
         pictures, one a candidate; with the last one they are pasted in place of what was added."""
         near = _around(box, self.picture.size)
@@ -95,9 +97,10 @@ class Painting:
             usual = cv2.mean(photo, known.astype(np.uint8))[:3]
             soft[~(known | hole)] = np.rint(usual)  # nobody knows yet what comes there
             soft[at] = np.asarray(patch.resize(alpha.size, Image.Resampling.LANCZOS).crop(local))
+            own = seed_of(seed, number, candidates[index])
             if way == "continued":
-                return detail.continued(photo, soft, hole, known, seeds[index])
-            return detail.refined(photo, soft, hole, known, (box[2] - box[0]) / patch.width, seeds[index])
+                return detail.continued(photo, soft, hole, known, own, aside=_aside(seed, candidates[index]))
+            return detail.refined(photo, soft, hole, known, (box[2] - box[0]) / patch.width, own)
 
         def levels(steps: detail.Steps | None) -> Iterator[list[Image.Image]]:
             windows = [patch.resize(alpha.size, Image.Resampling.LANCZOS) for patch in self.drawn]
@@ -169,3 +172,12 @@ def _around(box: Box, size: tuple[int, int]) -> Box:
     side = box[2] - box[0]
     more = min(max((_AROUND - side) // 2, 0), side // 4)
     return inside((box[0] - more, box[1] - more, box[2] + more, box[3] + more), size)[0]
+
+
+def _aside(seed: int, candidate: int) -> tuple[float, float]:
+    """Where a candidate looks for what goes on, down and across: the first one at each place itself, the others all
+    around it, a golden angle apart."""
+    if candidate == 0:
+        return 0, 0
+    angle = np.random.default_rng(seed).uniform(0, 2 * np.pi) + candidate * np.pi * (3 - 5**0.5)
+    return _ASIDE * float(np.sin(angle)), _ASIDE * float(np.cos(angle))
