@@ -20,7 +20,7 @@ from visitor import Visitor
 SIZES = {"desktop": (1440, 900), "tablet": (820, 1180), "phone": (390, 844)}
 THEMES = ("light", "dark")
 STATES = ("idle", "painted", "running", "done", "compared")
-HEAD = ((0.34, 0.26), (0.45, 0.24), (0.46, 0.38), (0.34, 0.4), (0.33, 0.28), (0.41, 0.33))  # of the dandelion
+HEAD = ((0.32, 0.27), (0.45, 0.25), (0.475, 0.36), (0.42, 0.41), (0.33, 0.41), (0.31, 0.3), (0.42, 0.34))  # all of it
 STALK = ((0.4, 0.55), (0.39, 0.7), (0.39, 0.99))
 BRUSHES = {"300": HEAD, "90": STALK}  # widths, as the page counts them
 _PHOTO = ROOT / "assets" / "examples" / "dandelion.jpg"

@@ -115,7 +115,7 @@ export class View {
       height: `${this.#size[1] * this.scale}px`,
       transform: `translate(${x}px, ${y}px)`,
     });
-    this.#sheet.classList.toggle('coarse', this.scale > 3);
+    this.#sheet.classList.toggle('coarse', !fitted && this.scale > 3); // who zooms in asks for pixels
     this.#moved();
   }
 }

@@ -17,6 +17,7 @@ from var_core.model.memory import Remembered
 from var_core.model.tokenizer import Upsample
 from var_core.request import Result, requested
 from var_core.sampling import graphs
+from var_core.sampling.known import Known
 from var_core.sampling.sampler import SampleOptions, sample
 
 
@@ -63,6 +64,22 @@ def test_other_tokens_or_classes_are_not_mistaken_for_remembered_ones(fresh: Eng
     for base in bases:
         made = [finished(engine.branch(base, 0, 5, Chance(seed=9))) for engine in (fresh, Engine(build_model()))]
         assert made[0].images[0].tobytes() == made[1].images[0].tobytes()
+
+
+def test_the_same_tokens_of_another_class_are_computed_anew() -> None:
+    model, remembered = build_model(), Remembered(2**20)
+    options = SampleOptions(guidance=2.0, top_k=5)
+    tokens = [step.tokens for step in sample(model.transformer, model.tokenizer, torch.tensor([0]), options, seeds=[0])]
+    known = Known(tokens, [torch.full((length,), k < 5) for k, length in enumerate(model.transformer.scales.lengths)])
+
+    def sixth(label: int, prefixes: Remembered) -> torch.Tensor:
+        given = dict(seeds=[0], known=known, start_scale=5, stop_scale=6, prefixes=prefixes)
+        steps = list(sample(model.transformer, model.tokenizer, torch.tensor([label]), options, **given))
+        assert steps[-1].logits is not None
+        return steps[-1].logits
+
+    for label in (0, 1, 2):
+        assert torch.equal(sixth(label, remembered), sixth(label, Remembered(0)))
 
 
 def test_what_is_remembered_is_bounded() -> None:
