@@ -43,7 +43,7 @@ TABLE = {  # what is changed -> the tests that should notice, one after the othe
     "var_core/files": ["tests/files"],
     "var_core/model": ["tests/model"],
     "app/form.py": ["tests/app/test_form.py", "tests/app/test_handlers.py"],
-    "app/api.py": ["tests/app/test_endpoints.py", "tests/app/test_api.py"],
+    "app/api.py": ["tests/app/test_endpoints.py", "tests/app/test_taking.py", "tests/app/test_api.py"],
 }
 MEMORY = 12 * 2**30  # bytes of address space
 
