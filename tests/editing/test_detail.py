@@ -157,6 +157,22 @@ def test_too_large_and_too_little_around_leaves_the_models_picture(monkeypatch: 
     assert steps.count == 1 and np.array_equal(next(iter(steps.pictures)), np.where(hole[..., None], soft, photo))
 
 
+def test_a_large_photo_is_reduced_band_by_band_as_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    photo = rng.integers(0, 256, (1591, 75, 3), dtype=np.uint8)
+    hole = np.zeros((1591, 75), bool)
+    hole[490:1300, 20:57] = True
+    known = ~hole & (rng.random(hole.shape) < 0.9)
+    whole = detail._pyramid(photo, hole, known)
+    monkeypatch.setattr(detail, "_MATCHED", int(hole.sum()) - 1)
+    in_bands = detail._pyramid(photo, hole, known)
+    assert not in_bands[0].slopes.size and whole[0].slopes.size, "too large to be matched at its own pixels"
+    assert len(in_bands) == len(whole) > 3
+    for one, other in zip(in_bands[1:], whole[1:], strict=True):
+        for name in ("colours", "known", "hole", "slopes"):
+            assert np.allclose(getattr(one, name), getattr(other, name), atol=1e-3), name
+
+
 @pytest.mark.parametrize("exact", [10**9, 0])
 def test_patches_are_found_where_they_came_from(exact: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patches, "_EXACT", exact)
@@ -181,6 +197,39 @@ def test_patches_are_found_where_they_came_from(exact: int, monkeypatch: pytest.
         0.01 if exact else 6
     )
     assert (match.pick()[hole] == (0, -28)).all(1).mean() > 0.9
+
+
+@pytest.mark.parametrize("way", [(0, 1), (0, -1), (1, 0), (-1, 0)])
+def test_what_one_patch_has_found_its_neighbours_on_all_sides_take(way: tuple[int, int]) -> None:
+    """Where nothing else would lead there: all others lie far off."""
+    picture = np.random.default_rng(1).normal(0, 50, (60, 64, 3)).astype(np.float32)
+    hole, none = np.zeros((60, 64), bool), np.zeros((60, 64, 1), np.float32)
+    hole[10:30, 34:54] = True
+    wanted = picture.copy()
+    wanted[4:36, 28:60] = picture[4:36, 0:32]  # 28 pixels to the left
+    match = Match(picture, ~hole, hole, np.ones((60, 64), np.float32), none, 2, 2, np.random.default_rng(0))
+    match.look(wanted[match.near], none[match.near])
+    places = np.full_like(match.at, 50)
+    who = match.ids[10, 22]  # the patch around row 20, column 44
+    places[who] = match.at[who] + (0, -28)
+    match.begin(places)
+    match._ask_neighbours((1,))
+    beside = match.ids[10 + way[0], 22 + way[1]]
+    assert (match.found[beside] - match.at[beside]).tolist() == [0, -28]
+
+
+def test_what_is_drawn_is_matched_with_what_looks_like_it() -> None:
+    """Two places side by side in the hole: the way to either is found, to the pixel at the border between them."""
+    grain = np.random.default_rng(3).normal(0, 300, (100, 160, 3)).astype(np.float32)
+    photo = (cv2.GaussianBlur(grain, (0, 0), 2) + 128).astype(np.float32)
+    hole, ways = np.zeros((100, 160), bool), np.zeros((100, 160, 2), np.int32)
+    hole[40:70, 65:95] = True
+    drawn = photo.copy()
+    for left, right, (down, across) in ((50, 80, (0, -45)), (80, 110, (-5, 45))):
+        drawn[25:85, left:right] = photo[25 + down : 85 + down, left + across : right + across]
+        ways[25:85, left:right] = down, across
+    found = detail._fitting(drawn, photo, hole, ~hole, np.random.default_rng(0))
+    assert (found == ways)[hole].all(1).mean() > 0.99
 
 
 def test_costs_are_the_same_whoever_computes_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,13 @@ def test_dots_everywhere_are_a_few_windows() -> None:
     assert np.array_equal(owner > 0, mask > 0)
 
 
+@pytest.mark.parametrize("dots", [32, 33])
+def test_up_to_32_dots_are_regions_of_their_own(dots: int) -> None:
+    mask = np.zeros((10, 500), dtype=np.uint8)
+    mask[5, 4 : 4 + 14 * dots : 14] = 255
+    assert len(geometry.regions(mask)) == (32 if dots == 32 else 1)
+
+
 def test_a_dot_in_a_large_window_is_seen() -> None:
     """Its share of a cell is less than one grey level: it must still be drawn, and hidden from the encoder."""
     mask = rectangle((4000, 4000), (10, 10, 11, 11))

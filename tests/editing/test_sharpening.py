@@ -82,6 +82,15 @@ def test_a_window_is_sharpened_in_its_own_way(monkeypatch: pytest.MonkeyPatch, l
     assert asides[0] == (0, 0) and (asides[1] == (0, 0)) == bool(label), "only what goes on can go on from elsewhere"
 
 
+def test_a_plan_says_how_much_gets_detail() -> None:
+    """By which way, of how many pixels, and how many of them are repainted: memory is asked for by it."""
+    (box,) = planned().boxes
+    assert box is not None and (box[2] - box[0]) * (box[3] - box[1]) == 160 * 160
+    assert planned().detailed == [("continued", 160 * 160, 80 * 80)]
+    assert planned(task="edit", label="rose").detailed == [("refined", 160 * 160, 80 * 80)]
+    assert planned(detail=False).detailed == []
+
+
 def test_further_candidates_go_on_with_other_parts_of_the_photo() -> None:
     around = [_aside(7, candidate) for candidate in range(4)]
     assert around[0] == (0, 0)

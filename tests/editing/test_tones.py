@@ -36,7 +36,16 @@ def test_the_fade_is_a_smooth_step(feather: int) -> None:
         for y in (20, 23):
             distance = math.hypot(x - 20, y - 20)
             t = max(0.0, 1 - distance / (feather + 1)) if distance <= feather else 0.0
-            assert abs(int(alpha[y, x]) - 255 * t * t * (3 - 2 * t)) <= 1 if distance else alpha[y, x] == 255
+            below = 255 * t * t * (3 - 2 * t) - int(alpha[y, x])  # rounded down
+            assert -1e-3 < below < 1 + 1e-3 if distance else alpha[y, x] == 255
+
+
+def test_only_what_is_painted_is_opaque_however_slow_the_fade() -> None:
+    painted = np.zeros((3, 400), dtype=bool)
+    painted[:, 0] = True
+    alpha = np.asarray(compositing.composite_alpha(Image.fromarray(painted * np.uint8(255)), 300))
+    assert np.array_equal(alpha == 255, painted) and (alpha[:, 1] == 254).all()
+    assert np.array_equal(compositing._fade(painted, 300), alpha)
 
 
 @pytest.mark.parametrize("row", [0, 1000, 1020, 1023, 1024, 1030, 2047, 2048, 2099])

@@ -17,6 +17,7 @@ def test_small_pictures_keep_their_shape() -> None:
     assert small(photo) is photo
     assert small(scenery(513, 40)).size == (512, 40) and small(scenery(100, 2048)).size == (25, 512)
     assert small(scenery(4096, 16)).size == (512, 2) and small(scenery(16, 16384)).size == (1, 512)
+    assert small(scenery(16384, 16)).size == (512, 1)
     found, expected = small(scenery(1024, 600)), scenery(1024, 600).reduce(2)
     assert np.abs(np.asarray(found).astype(int) - np.asarray(expected)).mean() < 4
 
