@@ -100,6 +100,14 @@ def test_frames_and_their_times() -> None:
         assert [picture for picture in shown if any(picture is one for one in pictures)] == pictures
         assert abs(sum(lasting) / 1000 - max(seconds, 1.2)) < 0.4
     assert [len(part) for part in frames(pictures[:1], 3.0)] == [1, 1]
+    assert set(frames(pictures, 1.0)[1][:-1]) == {20}, "as short as a GIF shows them"
+
+
+def test_a_fade_begins_as_slowly_as_it_ends() -> None:
+    shown, _ = frames([Image.new("RGB", (8, 8), grey) for grey in ("black", "white")], 6.0)
+    greys = [picture.getpixel((4, 4))[0] for picture in shown]  # type: ignore[index]
+    assert len(greys) >= 10 and (greys[0], greys[-1]) == (0, 255)
+    assert all(abs(one + other - 255) <= 1 for one, other in zip(greys, reversed(greys), strict=True))
 
 
 def test_what_is_held_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

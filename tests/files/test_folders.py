@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from var_core.files.folders import each, own_device, own_share, pairs, pictures
+from var_core.files import folders
+from var_core.files.folders import each, own_device, own_share, pairs, pictures, wait_for_others
 
 
 def put(folder: Path, *names: str) -> Path:
@@ -92,6 +93,21 @@ def test_shares_are_whole_and_do_not_overlap(many: int, monkeypatch: pytest.Monk
         shares.append(own_share(jobs))
     assert sorted(job for share in shares for job in share) == jobs
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize("many", [None, 1, 2])
+def test_processes_wait_for_each_other_and_one_alone_for_nobody(
+    many: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met: list[str] = []
+    monkeypatch.setattr(folders.dist, "init_process_group", lambda *_, **__: met.append("all are here"))
+    monkeypatch.setattr(folders.dist, "barrier", lambda: met.append("all are done"))
+    monkeypatch.setattr(folders.dist, "destroy_process_group", lambda: met.append("goodbye"))
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    if many is not None:
+        monkeypatch.setenv("WORLD_SIZE", str(many))
+    wait_for_others()
+    assert met == (["all are here", "all are done", "goodbye"] if many == 2 else [])
 
 
 def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

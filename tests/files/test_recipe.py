@@ -146,6 +146,7 @@ HOSTILE = {
     "a box of no size": lambda d: d["passes"][0].update(box=[4, 4, 4, 4]),
     "a box of fractions": lambda d: d["passes"][0].update(box=[0.0, 0.0, 80.0, 80.0]),
     "a box of texts": lambda d: d["passes"][0].update(box=["0", "0", "80", "80"]),
+    "a box with one fraction": lambda d: d["passes"][0]["box"].__setitem__(2, float(d["passes"][0]["box"][2])),
     "a box of yes": lambda d: d["passes"][0].update(box=[True, 0, 80, 80]),
     "a large box": lambda d: d["passes"][0].update(box=[0, 0, 9000, 9000]),
     "a box elsewhere": lambda d: d["passes"][0].update(box=[500, 0, 580, 80]),
@@ -166,6 +167,9 @@ HOSTILE = {
     "codes beside": lambda d: d["passes"][0].update(codes=[numbers(1, 2)]),
     "codes that are no numbers": lambda d: d["passes"][0].update(
         codes=[base64.b64encode(np.full(8 * n * n, np.nan, "<f4").tobytes()).decode() for n in SIDES]
+    ),
+    "codes of another width at the last scale": lambda d: d["passes"][0].update(
+        codes=[base64.b64encode(bytes(4 * n * n * (16 if n == SIDES[-1] else 8))).decode() for n in SIDES]
     ),
     "the model a list": lambda d: d.update(model=[]),
     "a deep nest": lambda d: "[" * 100_000,

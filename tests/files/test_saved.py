@@ -60,6 +60,14 @@ def test_private_bytes_come_back_whatever_their_size(tmp_path: Path, size: int) 
     assert longest <= 4 * 2**20 + 12
 
 
+def test_words_take_no_more_room_than_what_they_stand_for(tmp_path: Path) -> None:
+    """Tokens and masks are packed bytes, written as text that takes four thirds of them."""
+    told = np.random.default_rng(0).bytes(300_000)
+    save_png(scenery(20, 20), tmp_path / "plain.png")
+    save_png(scenery(20, 20), tmp_path / "a.png", base64.b64encode(told))
+    assert (tmp_path / "a.png").stat().st_size - (tmp_path / "plain.png").stat().st_size < 1.02 * len(told)
+
+
 def packed_quickly(data: bytes, kind: bytes) -> bool:
     """Whether what those chunks of a PNG hold was packed by one of zlib's quick levels, as it says itself (RFC 1950):
     the usual one takes a photo of 12 megapixels three times as long and hardly makes it smaller."""
