@@ -16,10 +16,12 @@ import commands
 import pytest
 import torch
 from conftest import build_model
+from huggingface_hub import HfFileMetadata
 from reference import GOLDEN, Case
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from var_core.model import download
 from var_core.model.checkpoints import load_model, save_model
 from var_core.model.official import load_official
 from var_core.model.registry import MODELS, find_model, is_on_disk
@@ -63,6 +65,16 @@ def test_trainer_files_are_unwrapped(official: tuple[Path, Path], tmp_path: Path
     again = load_official(wrapped, wrapped)
     assert torch.equal(plain.transformer.head.weight, again.transformer.head.weight)
     assert torch.equal(plain.tokenizer.codebook.weight, again.tokenizer.codebook.weight)
+
+
+def test_files_that_a_gpu_wrote_are_read_without_one(official, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, path = torch.load(official[1], weights_only=True), tmp_path / "var_gpu.pth"
+    monkeypatch.setattr(torch.serialization, "location_tag", lambda _: "cuda:0")
+    torch.save(state, path)
+    assert b"cuda:0" in path.read_bytes()
+    read = load_official(official[0], path).transformer
+    assert torch.equal(read.head.weight, load_official(*official).transformer.head.weight)
+    assert read.head.weight.device.type == "cpu"
 
 
 class Code:
@@ -244,6 +256,32 @@ def test_a_broken_download_goes_on_where_it_stopped(hub: str, tmp_path: Path) ->
     assert command(hub, cache, "download", "var-d16").returncode == 0
     spans = [span for served, span in Hub.served if served == name]
     assert spans and spans[0].startswith("bytes=1000-")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"etag": None},
+        {"etag": "a" * 40},
+        {"etag": "../../../../a"},
+        {"commit_hash": "main"},
+        {"size": None},
+        {"size": 0},
+    ],
+    ids=str,
+)
+def test_what_the_hub_gives_no_digest_of_is_not_fetched(said: dict, tmp_path: Path, monkeypatch) -> None:
+    """Nor is anything written at a place that the hub has named."""
+    usual = {"etag": "a" * 64, "commit_hash": "c" * 40, "size": 5, "location": "", "xet_file_data": None}
+    monkeypatch.setattr(download, "cached", lambda *_: None)
+    monkeypatch.setattr(download, "get_hf_file_metadata", lambda _: HfFileMetadata(**usual | said))
+    monkeypatch.setattr(download, "http_get", lambda *_, **__: pytest.fail("fetched"))
+    monkeypatch.setattr(download.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(download.constants, "HF_HUB_CACHE", str(tmp_path / "a" / "b"))
+    with pytest.raises(ValueError, match="gave no sha256 for it") as refused:
+        download.fetch("somebody/models", "it")
+    one_sentence(refused)
+    assert not list(tmp_path.iterdir())
 
 
 def test_offline_is_one_sentence(tmp_path: Path) -> None:

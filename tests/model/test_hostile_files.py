@@ -229,5 +229,9 @@ def test_sizes_are_checked_where_they_are_written_down() -> None:
     for wrong in ({"groups": 0}, {"groups": 33}, {"multipliers": ()}, {"multipliers": (1, 0)}, {"vocab_size": 2**21}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             TokenizerConfig(**wrong)  # type: ignore[arg-type]
+    assert TransformerConfig(sides=(1, 128)).sides[-1] == 128 and TransformerConfig(width=2**14).width == 2**14
+    for wrong in ({"sides": (1, 129)}, {"width": 2**14 + 16}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+            TransformerConfig(**wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="limit of 2048"):
         TokenizerConfig(multipliers=(1,) * 9)

@@ -34,10 +34,39 @@ def test_the_published_layout_is_sixteen_and_twenty_entries_with_1_34_million_pa
     encoder, decoder = tokenizer.encoder, tokenizer.decoder
     assert isinstance(encoder, TinyEncoder) and isinstance(decoder, TinyDecoder)
     assert (len(encoder.layers), len(decoder.layers)) == (15, 20)
+    assert tuple(tokenizer.codebook.weight.shape) == (4096, 32), "as many codes as the large kind has"
     for part in (encoder, decoder):
         assert 1.3e6 < sum(p.numel() for p in part.parameters()) < 1.4e6
     seeing = [n for n, layer in enumerate(encoder.layers) if isinstance(layer, TinyBlock) and layer.pool is not None]
     assert seeing == [11, 12, 13], "only the coarsest blocks see the whole map"
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_a_block_adds_what_it_makes_to_what_it_was_given(pool: bool) -> None:
+    """Written out: a convolution is a product with each pixel's neighbours, a norm is over groups of maps."""
+    torch.manual_seed(0)
+    block, x = TinyBlock(4, pool), torch.randn(2, 4, 5, 6)
+
+    def convolved(layer: torch.nn.Module, values: torch.Tensor) -> torch.Tensor:
+        weight, bias = layer.weight, layer.bias
+        around = torch.nn.functional.pad(values, (weight.shape[-1] // 2,) * 4)
+        out = torch.zeros(2, len(weight), 5, 6) if bias is None else bias.expand(2, 5, 6, -1).permute(0, 3, 1, 2)
+        for down in range(weight.shape[2]):
+            for across in range(weight.shape[3]):
+                part = around[:, :, down : down + 5, across : across + 6]
+                out = out + torch.einsum("oc,bchw->bohw", weight[:, :, down, across], part)
+        return out
+
+    given = x
+    if block.pool is not None:
+        wide, norm, _, narrow = block.pool
+        groups = convolved(wide, x).view(2, 4, -1)  # 64 maps each
+        mean, variance = groups.mean(2, keepdim=True), groups.var(2, keepdim=True, unbiased=False)
+        normal = ((groups - mean) / (variance + norm.eps) ** 0.5).view(2, 256, 5, 6).clamp_min(0)
+        given = x + convolved(narrow, normal)
+    made = convolved(block.conv[4], convolved(block.conv[2], convolved(block.conv[0], given).clamp_min(0)).clamp_min(0))
+    assert torch.allclose(block(x), (given + made).clamp_min(0), atol=1e-5)
+    assert torch.equal(given, x) != pool
 
 
 def test_a_start_is_taken_from_a_file_or_refused(tmp_path: Path) -> None:
