@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,8 @@ from PIL import Image
 from app.api import Api, _arguments, _endpoint, sent
 from app.engines import Engines
 from app.work import MOST, Waiting, Work
-from var_core import CHANCE, EDIT, TASKS
+from var_core import CHANCE, EDIT, TASKS, save_png
+from var_core.files.images import read_private
 
 VISITOR = SimpleNamespace(session_hash="one", client=None)
 OTHER: dict[str, Any] = {  # of every setting a value that is not its default
@@ -194,6 +196,7 @@ def test_a_ratio_says_how_much_is_added(
         ("outpaint", {"ratio": 2.0, "anchor": "middle"}, "the anchor must be one of centre, left"),
         ("outpaint", {"ratio": 90.0}, "must be a number from 0.05 to 20"),
         ("generate", {"model": "var-d99"}, 'no model "var-d99"'),
+        ("vary", {"model": "var-d99", "image": None}, 'no model "var-d99"'),  # before any picture is looked at
         ("generate", {"seed": -1}, "seed must be"),
         ("branch", {}, "no result yet"),
     ],
@@ -277,6 +280,10 @@ def test_the_model_in_use_and_its_pictures_again(work: Work, upload: Any, monkey
     made = api.replay(VISITOR, holder)  # type: ignore[arg-type]
     assert Path(made.path).name == "replay.png" and engine.name == "tiny"
     assert np.array_equal(np.asarray(Image.open(made.path)), np.asarray(Image.open(paths[0]["path"])))
-    for bad, words in ((None, "An image is needed"), (upload(scenery(40, 40), "plain.png"), "no recipe")):
+    odd = upload(scenery(40, 40), "odd.png")
+    recipe = json.loads(read_private(holder["path"]) or b"") | {"model": ["tiny"]}
+    save_png(scenery(40, 40), odd["path"], json.dumps(recipe).encode())
+    plain = upload(scenery(40, 40), "plain.png")
+    for bad, words in ((None, "An image is needed"), (plain, "no recipe"), (odd, "damaged: its model is no str")):
         with pytest.raises(gr.Error, match=words):
             api.replay(VISITOR, bad)  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from app.form import (
     amounts_of,
     build_chance,
     build_edit,
+    declared,
     read_form,
 )
 from var_core import CHANCE, EDIT, Chance, Edit, Engine
@@ -67,6 +68,16 @@ def test_what_is_missing_is_as_usual_and_what_is_unknown_is_left_out() -> None:
         "start_scale",
         "stop_scale",
     }
+
+
+@pytest.mark.parametrize("name", [*ADVANCED, "seed"])
+def test_the_page_is_told_all_of_a_setting(name: str) -> None:
+    each, told = (EDIT | CHANCE)[name], declared(name)
+    assert (told["name"], told["label"], told["default"]) == (name, each.label, each.default)
+    assert (told["low"], told["high"]) == (each.low, each.high)
+    assert (tuple(told["choices"]), tuple(told["tasks"])) == (tuple(each.choices), tuple(each.tasks))
+    assert told["kind"] == ("choice" if each.choices else {bool: "bool", int: "int", float: "float"}[each.kind])
+    assert told["help"].lower() == f"{each.help.lower()}." and told["help"][0].isupper() and len(told) == 9
 
 
 def test_empty_controls_are_the_declared_defaults() -> None:
