@@ -38,9 +38,10 @@ def test_work_without_end_is_cut_off(model_file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", [signal.SIGTERM, signal.SIGINT])
 def test_an_early_end_leaves_no_folder(model_file: Path, tmp_path: Path, order: signal.Signals) -> None:
-    start = [sys.executable, "app.py", "--model", str(model_file), "--port", "0"]
+    start = [sys.executable, "app.py", "--model", str(model_file)]
     server = subprocess.Popen(start, cwd=ROOT, env=os.environ | {"TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE)
     while not list(tmp_path.iterdir()):
+        assert server.poll() is None, server.communicate()
         time.sleep(0.01)
     server.send_signal(order)
     _, said = server.communicate()
