@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
+import numpy as np
+from PIL import Image
 
 from var_core import MODELS, Chance, Edit, Frame, Plan, Result
 from var_core.request import Box, inside
@@ -80,6 +82,9 @@ class Runs:
         model = form["model"]
         chance = build_chance(form, edit.task, len(self.engines.get(model).sides))
         live = given.get("live") if edit.task in WITH_MASK else None
+        if live == "first" and len(plan.boxes) > 1:
+            edit = _under_pen(edit, plan, given.get("at"))
+            plan = self.engines.plan(model, edit)
         if live and len(plan.boxes) > 1:  # a sketch is of one part
             chance = replace(chance, stop_scale=None)
         steps = self.work.frames(
@@ -176,6 +181,15 @@ class Runs:
         for arrived in self.engines.fetch(name):
             yield {"kind": "status", "text": f"Fetching {name}: {arrived:.0f} of about {MODELS[name].size_mb} MB"}
         yield {"kind": "fetched", "text": f"{name} is on this machine now.", "model": name}
+
+
+def _under_pen(edit: Edit, plan: Plan, at: Any) -> Edit:
+    """The edit of what one window repaints: the one at `at`, shares across and down, or the first."""
+    place = at if isinstance(at, list) and len(at) == 2 and all(isinstance(x, (int, float)) for x in at) else None
+    size = plan.picture.size
+    number = 0 if place is None else plan.window_at(place[0] * size[0], place[1] * size[1])
+    assert plan.owner is not None  # it has several windows
+    return replace(edit, mask=Image.fromarray((plan.owner == number + 1) * np.uint8(255)))
 
 
 def _form(given: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """How painting feels, in the page: python tests/painting.py [--seconds 60] [--megapixels 12]
 
-Strokes and zooms on a large photo, with the browser's own entries of tasks over 50 ms; then two visitors who paint live
-in turns: from the pen's rest to the first new picture, and the server's memory. The last line is one JSON document,
+Strokes and zooms on a large photo, with the browser's own entries of tasks over 50 ms; then --visitors who paint
+live in turns: from the pen's rest to the first new picture, and the server's memory. The last line is one JSON document,
 times in milliseconds.
 """
 
@@ -70,9 +70,9 @@ def _zoom(visitor: Visitor, turn: int) -> None:
         visitor.page.wait_for_timeout(16)
 
 
-def live(browser: Browser, url: str, pid: int, seconds: float) -> dict[str, object]:
-    """Two visitors paint in turns."""
-    visitors = [Visitor(browser, url) for _ in range(2)]
+def live(browser: Browser, url: str, pid: int, seconds: float, count: int) -> dict[str, object]:
+    """Visitors paint in turns."""
+    visitors = [Visitor(browser, url) for _ in range(count)]
     for visitor in visitors:
         visitor.upload(photo(0.5), "photo.jpg")
         visitor.page.wait_for_function("window.editor.board.picture?.ref")
@@ -81,7 +81,7 @@ def live(browser: Browser, url: str, pid: int, seconds: float) -> dict[str, obje
     began, early, turn = time.monotonic(), 0.0, 0
     while (gone := time.monotonic() - began) < seconds:
         early = early or (resident(pid) if gone > WARM * seconds else 0.0)
-        at, visitor = random.Random(turn), visitors[turn % 2]
+        at, visitor = random.Random(turn), visitors[turn % count]
         u, v = at.uniform(0.1, 0.8), at.uniform(0.1, 0.8)
         visitor.stroke((u, v), (u + 0.1, v + 0.05))
         visitor.page.wait_for_timeout(600)
@@ -108,11 +108,12 @@ def main() -> None:
     parser.add_argument("--model", default="garden-2")
     parser.add_argument("--megapixels", type=float, default=12)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--visitors", type=int, default=2, help="who paint live, in turns")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, serve(args.model, Path(name)) as url, launched() as browser:
         found: dict[str, object] = {"long": strokes(browser, url, args.megapixels)}
         print(json.dumps(found), file=sys.stderr, flush=True)
-        found["live"] = live(browser, url, int((Path(name) / "pid").read_text()), args.seconds)
+        found["live"] = live(browser, url, int((Path(name) / "pid").read_text()), args.seconds, args.visitors)
     print(json.dumps(found))
 
 

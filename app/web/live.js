@@ -1,14 +1,15 @@
-// Live drawing: each time the pen rests, the first scales are drawn with one seed; the rest follow while nothing
-// moves. One job in flight, always the newest paint.
+// Live drawing: each time the pen rests, the first scales of the part under it are drawn with one seed; all of it
+// follows while nothing moves. One job in flight, always the newest paint.
 
 import { loaded, sheetOf } from './picture.js';
 import { PAINTED } from './pure/asking.js';
 import { softened } from './scene.js';
 
 export class Live {
+  at = null; // where the pen was last, in shares of the picture
   #editor;
   #trigger;
-  #going = null; // { id, part }: what is being drawn
+  #going = null; // { id, part, heard }: what is being drawn, and whether anything of it has come
   #next = null; // and what comes after it: "first" or "whole"
   #mask = null;
   #id = 0;
@@ -41,7 +42,15 @@ export class Live {
     if (!this.on || run.going || !board.painted) return;
     if (form.mode === 'edit' && !form.class.value) return;
     this.#next = 'first';
+    this.#cut();
     this.#go();
+  }
+
+  /** What is drawn whole gives way to newer paint, once the server has spoken of it: before, it cannot be stopped. */
+  #cut() {
+    if (this.#next !== 'first' || this.#going?.part !== 'whole' || !this.#going.heard) return;
+    this.#going = null;
+    this.#trigger('clear');
   }
 
   async #go() {
@@ -66,17 +75,20 @@ export class Live {
     sheet.getContext('2d').drawImage(image, 0, 0);
     this.#mask = softened(sheet);
     const values = { ...form.values, candidates: 1 };
-    this.#payload = { do: 'run', live: part, run: id, key: server.key, ref: board.picture.ref, mask, form: values };
+    const what = { live: part, at: this.at, ref: board.picture.ref, mask, form: values };
+    this.#payload = { do: 'run', run: id, key: server.key, ...what };
     this.#editor.root.dataset.live = 'busy';
     this.#trigger('submit');
   }
 
   async message(message) {
     if (message.run !== this.#going?.id) return;
+    this.#going.heard = true;
     if (message.kind === 'frame' || message.kind === 'sketch') {
       const image = await loaded(message.pictures[0]).catch(() => null);
+      if (message.run !== this.#going?.id) return; // cut meanwhile
       const late = this.#next !== null && message.kind === 'frame';
-      if (image && !late && message.run === this.#going?.id) {
+      if (image && !late) {
         this.#editor.scene.draw(image, message.box, this.#mask);
         this.#editor.root.dataset.livepicture = 'yes';
       }
@@ -89,9 +101,8 @@ export class Live {
       else if (!this.#next && part === 'first') this.#next = 'whole';
       if (!this.#next) this.#editor.root.dataset.live = 'done';
       this.#go();
-    } else if (this.#next === 'first' && this.#going.part === 'whole') {
-      this.#going = null;
-      this.#trigger('clear');
+    } else {
+      this.#cut();
       this.#go();
     }
   }

@@ -99,6 +99,9 @@ export function listenToPointers(editor) {
     if (!fingers.delete(event.pointerId)) return;
     grip = grip && fingers.size ? gripOf(fingers) : null;
     if (!grip) view.element.classList.remove('moving');
+    if ((stroke || outline) && board.picture) {
+      editor.live.at = view.onPicture(event).map((x, i) => x / board.picture.size[i]);
+    }
     if (stroke) board.changed();
     if (outline?.length > 2) {
       board.remember();

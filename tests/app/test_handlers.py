@@ -293,8 +293,14 @@ def test_live_drawing_goes_on_in_two_places(handlers: Handlers, tmp_path: Path) 
     session, ref = opened(handlers, tmp_path / "wide.png")
     mask = rectangle((600, 150), (10, 40, 30, 60))
     mask.paste(255, (560, 40, 580, 60))
-    steps = [*stream(handlers, session, ref=ref, mask=layer(mask), live="first")]
+    steps = [*stream(handlers, session, ref=ref, mask=layer(mask), live="whole")]
     assert {step.get("windows") for step in steps[:-1]} == {2} and steps[-1]["kind"] == "sketch", steps[-1]
+    middles = []
+    for at in ([0.03, 0.3], [0.95, 0.3], [0.97, 0.9], "nowhere", None):  # at once, and alone: what the pen is at
+        steps = [*stream(handlers, session, ref=ref, mask=layer(mask), live="first", at=at)]
+        assert len(steps) == 6 and {step.get("windows") for step in steps[:-1]} == {1}, steps[-1]
+        middles.append((steps[0]["box"][0] + steps[0]["box"][2]) / 2)
+    assert max(middles[0], *middles[3:]) < 0.2 and min(middles[1:3]) > 0.8
 
 
 def test_who_waits_is_told_and_then_goes(handlers: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:

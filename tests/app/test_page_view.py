@@ -147,6 +147,23 @@ def test_scales_are_scrubbed_and_played_in_the_picture(visitor: Visitor) -> None
     expect(live).to_have_count(0)
 
 
+def test_live_draws_what_the_pen_has_painted_last(visitor: Visitor) -> None:
+    """Far from what is being drawn: that one gives way, and the first picture is of the new place alone."""
+    page, live = visitor.page, visitor.page.locator(".live.on")
+    visitor.opened(scenery(600, 150))
+    page.click("[data-act=live]")
+    middle = """() => { const [a, b] = ['.live', '.photo'].map((s) => document.querySelector(s).getBoundingClientRect());
+      return (a.left + a.width / 2 - b.left) / b.width; }"""
+    visitor.stroke((0.05, 0.4), (0.08, 0.5))
+    expect(live).to_have_count(1)
+    assert page.evaluate(middle) < 0.3
+    page.wait_for_timeout(300)  # the rest follows
+    visitor.stroke((0.92, 0.4), (0.95, 0.5))
+    page.wait_for_function(f"document.querySelector('.ed').dataset.livepicture && ({middle})() > 0.7")
+    expect(page.locator(".ed[data-live=done]")).to_have_count(1)
+    assert 0.3 < page.evaluate(middle) < 0.7, "at last all of it"
+
+
 def test_live_draws_while_the_pen_rests_and_keeps_nothing(visitor: Visitor) -> None:
     page = visitor.page
     visitor.opened(scenery(300, 200))

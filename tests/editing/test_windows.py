@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import scenery
+from conftest import SIDES, scenery
+from PIL import Image
 
 from var_core.editing import geometry
+from var_core.editing.plan import plan_edit
+from var_core.request import Edit
 
 
 def mask(size: tuple[int, int], *regions: tuple[int, int, int, int]) -> np.ndarray:
@@ -82,6 +85,20 @@ def test_a_pixel_belongs_to_the_first_window_that_holds_it() -> None:
     painted = mask((900, 900), (0, 0, 20, 800), (0, 780, 800, 800), (600, 100, 640, 140))
     boxes, owner = geometry.painted_windows(painted, 64, 1.0)
     assert len(boxes) == 1 and ((owner == 1) == (painted > 0)).all()
+
+
+def test_the_window_at_a_pixel_is_its_painter_or_the_nearest() -> None:
+    picture, painted = scenery(900, 200), np.zeros((200, 900), np.uint8)
+    painted[80:120, 20:60] = painted[80:120, 820:860] = 255
+    edit = Edit(task="inpaint", image=picture, mask=Image.fromarray(painted))
+    plan = plan_edit(edit, SIDES, 64)
+    assert plan.owner is not None and len(plan.boxes) == 2
+    left, right = (int(plan.owner[100, x]) - 1 for x in (40, 840))
+    assert {left, right} == {0, 1}
+    for x, y, number in ((40, 100, left), (840, 119.9, right), (460, 10, right), (430, 199, left), (-5, 1e9, left)):
+        assert plan.window_at(x, y) == number, (x, y)
+    assert plan.window_at(float("nan"), 3) in (0, 1)
+    assert plan_edit(Edit(task="generate"), SIDES, 64).window_at(3, 3) == 0
 
 
 def test_regions_are_found_to_the_pixel_in_large_masks() -> None:

@@ -58,6 +58,16 @@ class Plan:
         out.paste(Image.fromarray(own * np.uint8(255)), local[:2])
         return out
 
+    def window_at(self, x: float, y: float) -> int:
+        """The window that repaints this pixel, else the one whose middle is nearest: its number, from 0."""
+        if self.owner is None:
+            return 0
+        height, width = self.owner.shape
+        if 0 <= x < width and 0 <= y < height and self.owner[int(y), int(x)]:
+            return int(self.owner[int(y), int(x)]) - 1
+        away = [abs((b[0] + b[2]) / 2 - x) + abs((b[1] + b[3]) / 2 - y) if b else 0.0 for b in self.boxes]
+        return away.index(min(away))
+
     def alpha(self, number: int) -> Image.Image | None:
         """The composite mask of a window, its box's size: 255 on what it repaints, fading outside."""
         if self.boxes[number] is None:
