@@ -1,8 +1,8 @@
-"""How painting feels, in the page: python tests/painting.py [--seconds 60] [--megapixels 12]
+"""How painting feels, in the page: python tests/painting.py [--seconds 60] [--megapixels 12] [--visitors 2]
 
-Strokes and zooms on a large photo, with the browser's own entries of tasks over 50 ms; then --visitors who paint
-live in turns: from the pen's rest to the first new picture, and the server's memory. The last line is one JSON document,
-times in milliseconds.
+Strokes and zooms on a large photo, with the browser's own entries of tasks over 50 ms; then visitors who paint live in
+turns: from the pen's rest to the first new picture, and the server's memory. The last line is one JSON document, times
+in milliseconds.
 """
 
 from __future__ import annotations

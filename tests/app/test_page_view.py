@@ -152,8 +152,8 @@ def test_live_draws_what_the_pen_has_painted_last(visitor: Visitor) -> None:
     page, live = visitor.page, visitor.page.locator(".live.on")
     visitor.opened(scenery(600, 150))
     page.click("[data-act=live]")
-    middle = """() => { const [a, b] = ['.live', '.photo'].map((s) => document.querySelector(s).getBoundingClientRect());
-      return (a.left + a.width / 2 - b.left) / b.width; }"""
+    middle = """() => { const place = (one) => document.querySelector(one).getBoundingClientRect();
+      const [a, b] = [place('.live'), place('.photo')]; return (a.left + a.width / 2 - b.left) / b.width; }"""
     visitor.stroke((0.05, 0.4), (0.08, 0.5))
     expect(live).to_have_count(1)
     assert page.evaluate(middle) < 0.3
