@@ -70,8 +70,8 @@ def continued(
 
     photo, soft: (H, W, 3) uint8; hole: (H, W) bool, to be filled; known: (H, W) bool, what may be copied and must be
     met; trust >= 0: how much the colours of `soft` count; aside: how far down and across from each place its patch is
-    looked for first, in shares of the longer side. Outside the hole the photo's pixels stay. Where there is
-    too little to copy from, `soft` is the only step.
+    looked for first, in shares of the longer side. Outside the hole the photo's pixels stay. Where there is too little
+    to copy from, `soft` is the only step.
 
     Patches that overlap a pixel vote for it, and are looked for again (Wexler et al. 2007). The liveliness of textures
     counts too (Newson et al. 2014), else what is smooth would be cheapest; at last every pixel is one patch's, and its
@@ -204,7 +204,8 @@ def _share_of(values: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 
 def _hints(level: _Level, soft: np.ndarray, trust: float, aside: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """What patches' centres are compared by besides their pixels, of the source and as wanted, (h, w, f) float32."""
+    """What patches' centres are compared by besides their pixels, of the source and as wanted, (h, w, f) float32:
+    how lively it is around them, where they are (as wanted, `aside` of it), the colours that are drawn there."""
     reach = 2 * max(1, min(8, round(min(level.hole.shape) / 40))) + 1
     weight = cv2.blur(level.known.astype(np.float32), (reach, reach))
     theirs = cv2.blur(level.slopes * level.known[..., None], (reach, reach)) / np.maximum(weight, 1e-3)[..., None]
