@@ -1,15 +1,16 @@
 """The paper's claims, measured in small: python -m var_core.study WHAT --out runs/study [--max-minutes M]
 
-Every command goes on where it was cut, and a run in pieces is the run at once. In this order; hours are for two cores,
-from the measured time of a step on one (33 GFLOP/s at depth 3, 66 at depth 6, 76 at depth 8, in bfloat16):
+Every command goes on where it was cut, and a run in pieces is the run at once. In this order; hours are of one core,
+from the measured time of a step (45 GFLOP/s at depth 3, 80 at depth 8, in bfloat16); scaling and peers may run side by
+side, each on a core of its own:
 
-    tokens --tokenizer MODEL --data pictures.zip        0.5 h   features and tokens, once
-    scaling                                              18 h   rates at both ends, then five sizes by four budgets
-    peers train                                          17 h   VAR and five peers, three rates, 1e15 FLOP each
-    peers measure --data pictures.zip                     2 h   guidance swept, the table
+    tokens --tokenizer MODEL --data pictures.zip          1 h   features and tokens, once
+    scaling                                              10 h   rates at both ends, then five sizes by four budgets
+    peers train                                          11 h   VAR and five peers, three rates, 3e14 FLOP each
+    peers measure --data pictures.zip                     4 h   guidance swept, the table
     peers speed                                         0.1 h   seconds a picture, side by side
     peers sheet --data pictures.zip                     0.1 h   one contact sheet (peers sample NAME: one member's)
-    editing --data pictures.zip                           2 h   zero-shot edits by all that can
+    editing --data pictures.zip                           4 h   zero-shot edits by all that can
     report                                              0.1 h   tables, figures and page to assets/docs
 
 `--compile` is slow to start and faster after; `--device cuda` where there is a GPU. MODEL is a tokenizer run's folder

@@ -19,7 +19,7 @@ from .training import Choices, Deadline, Foretold, Machine, cool_from, foretell,
 from .trunk import size
 
 DEPTHS = (3, 4, 5, 6, 8)
-BUDGETS = (3e13, 1e14, 3e14, 1e15)
+BUDGETS = (3e13, 7e13, 2e14, 4e14)
 RATES = (7e-4, 2e-3, 6e-3)  # tried at both ends of the sizes
 RATE_BUDGET = 1e14
 EQUAL = "equal"  # the point at which every size has seen as many pictures as the largest at its largest budget
