@@ -10,8 +10,9 @@ import torch
 from study_small import GRID, run_scaling
 
 from var_core.study.members import build
+from var_core.study.report import gather_runs
 from var_core.study.scaling import EQUAL, Grid, budget_name, choose_rates, points, rows, scaling
-from var_core.study.tokens import Cache
+from var_core.study.tokens import Cache, Data
 from var_core.study.training import Choices, Course, Deadline, Machine, cool_from, foretell, summary, train
 
 CPU = Machine(torch.device("cpu"))
@@ -51,6 +52,35 @@ def test_a_cut_grid_equals_an_uncut_one(tokens: Cache, done: Path, tmp_path: Pat
     assert scaling(tokens, tmp_path, CPU, Deadline(None), grid=GRID)
     for name in ("rates", "scaling", "pictures", "scales"):
         assert (tmp_path / "csv" / f"{name}.csv").read_text() == (done / "csv" / f"{name}.csv").read_text(), name
+
+
+def test_every_run_is_on_record(tokens: Cache, done: Path) -> None:
+    gather_runs(done)
+    table = rows(done / "csv" / "runs.csv")
+    names = {row["run"] for row in table}
+    assert {"scaling/depth-1-seed-0/level", f"scaling/depth-1-seed-0/{EQUAL}"} <= names
+    for row in table:
+        pictures = int(row["pictures"])
+        assert pictures == int(row["step"]) * GRID.batch
+        assert int(row["tokens"]) == pictures * tokens.words.ten.scales.total
+        assert float(row["flop"]) > 0 and float(row["loss"]) > 0 and 0 < float(row["minutes"]) < 60
+    gather_runs(done)
+    assert rows(done / "csv" / "runs.csv") == table, "a second time replaces the first"
+
+
+def test_a_pause_is_no_work(tokens: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, random = [0.0], Data.random
+
+    def slept(*args: object) -> object:
+        clock[0] += 3600 if clock[0] == 120 else 60  # an hour in the third step
+        return random(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Data, "random", slept)
+    monkeypatch.setattr("var_core.study.training.time.monotonic", lambda: clock[0])
+    member = build("var", 1, tokens)
+    train(member, tokens, Choices(rate=1e-3), tmp_path, CPU, Deadline(None), course=(1, 9, 9), until=5)
+    minutes = [float(row["minutes"]) for row in rows(tmp_path / "log.csv")]
+    assert sum(minutes) == pytest.approx(5)
 
 
 class Soon(Deadline):

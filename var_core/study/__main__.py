@@ -32,7 +32,7 @@ from ..model.memory import keep_freed_memory
 from ..model.precision import fast_bfloat16
 from . import editing, peers
 from .members import TITLES
-from .report import check, report
+from .report import check, gather_runs, report
 from .scaling import RATES, scaling
 from .tokens import gather, make_tokens, open_tokens
 from .training import Deadline, Machine
@@ -97,6 +97,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if args.check:
             check(args.docs)
             return {"page": str(args.docs / "study.md"), "holds": True}
+        gather_runs(out)
         return {"written": [str(path) for path in report(out / "csv", args.docs)]}
     if args.stage == "peers":
         return _peers(args, machine, deadline)

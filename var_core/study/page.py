@@ -32,6 +32,12 @@ def between(pair: np.ndarray) -> str:
     return f"{number(float(pair[0]))} to {number(float(pair[1]))}"
 
 
+def runs_values(csv: Path) -> Values:
+    found = rows(csv / "runs.csv")
+    minutes, ends = sum(float(row["minutes"]) for row in found), {row["run"]: row for row in found}
+    return {"hours": number(minutes / 60, 2), "runs": len(ends)}
+
+
 def scaling_values(csv: Path) -> Values:
     points = read_points(csv)
     laws = {figure: size_law(points, figure) for figure in FIGURES}
@@ -180,6 +186,7 @@ def editing_values(csv: Path) -> Values:
 
 
 _PARTS: dict[str, tuple[tuple[str, ...], Callable[[Path], Values]]] = {
+    "runs": (("runs",), runs_values),
     "scaling": (("scaling", "pictures"), scaling_values),
     "scales": (("scales", "members"), scales_values),
     "peers": (("members", "table", "speed", "alphabets"), peers_values),

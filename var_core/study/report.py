@@ -5,15 +5,27 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from ..train.run import Log
 from .figures import compute_figure, editing_figure, peers_figure, scales_figure, size_figure
 from .laws import FIGURES, compute_law, read_points, size_law
 from .page import page
 from .scaling import rows
 
 TABLES = (
-    "rates", "scaling", "pictures", "scales", "peer-rates", "members", "guidance", "table", "alphabets", "speed",
-    "editing",
+    "runs", "rates", "scaling", "pictures", "scales", "peer-rates", "members", "guidance", "table", "alphabets",
+    "speed", "editing",
 )  # fmt: skip
+
+
+def gather_runs(out: Path) -> None:
+    """The logs of all training runs under `out` as one table, out/csv/runs.csv."""
+    path = out / "csv" / "runs.csv"
+    path.unlink(missing_ok=True)
+    log = Log(path)
+    for part in ("scaling", "peers"):
+        for found in sorted((out / part).rglob("log.csv")):
+            for row in rows(found):
+                log.write({"run": found.parent.relative_to(out).as_posix(), **row})
 
 
 def report(csv: Path, docs: Path) -> list[Path]:

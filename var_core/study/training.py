@@ -94,8 +94,9 @@ def train(
     course: tuple[int, int, int], until: int,
 ) -> tuple[Run[Member], bool]:  # fmt: skip
     """Train to step `until`, or to the deadline; the next call with the same `out` goes on, and the result is that of
-    one call. `course` is warm-up, step from which the rate falls, and the step at which it has fallen. Returns the
-    run, whose `trained` and `averaged` stand where it stopped, and whether it got there."""
+    one call. `course` is warm-up, step from which the rate falls, and the step at which it has fallen. A row of
+    `out`/log.csv says how far it is, the mean loss since the row before, and the minutes that those steps took.
+    Returns the run, whose `trained` and `averaged` stand where it stopped, and whether it got there."""
     warmup, cooled, end = course
     about = {"config": asdict(member.trunk.config), "member": type(member).__name__, "choices": asdict(choices)}
     run = Run(
@@ -108,9 +109,11 @@ def train(
     )  # fmt: skip
     for block in member.trunk.blocks if machine.compiled else ():
         block.compile(dynamic=False)
-    words, losses = cache.words.to(machine.device), []
+    words, losses, times = cache.words.to(machine.device), [], []
+    tokens, flop = member.trunk.scales.total, member.cost().training
 
     def step(progress: float) -> dict[str, Any]:
+        began = time.monotonic()
         batch = cache.train.random(member.kind, choices.batch, run.rng, machine.device)
         dropped = torch.from_numpy(run.rng.random(choices.batch) < choices.label_drop).to(machine.device)
         batch = Batch(torch.where(dropped, member.trunk.config.null_label, batch.labels), batch.content)
@@ -118,13 +121,20 @@ def train(
             loss = member.losses(words, batch, run.rng)[0].mean()
         run.descend(loss, choices.batch, progress)
         losses.append(loss.item())
+        times.append(time.monotonic() - began)
         return {} if run.step % 20 else {"loss": f"{np.mean(losses[-20:]):.3f}", "rate": f"{run.rate:.1e}"}
 
     def report(last: bool) -> dict[str, Any]:
-        row = {"step": run.step, "minutes": run.clock.minutes, "loss": float(np.mean(losses or [math.nan]))}
-        if losses:
-            run.log.write(row)
+        if not losses:
+            return {}
+        pictures, worked = run.step * choices.batch, len(times) * float(np.median(times)) / 60  # a pause is no work
+        row = {
+            "step": run.step, "pictures": pictures, "tokens": pictures * tokens, "flop": flop * pictures,
+            "rate": run.rate, "loss": float(np.mean(losses)), "minutes": worked,
+        }  # fmt: skip
+        run.log.write(row)
         losses.clear()
+        times.clear()
         return row
 
     run.go(step, report)
