@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from var_core.study import editing, peers
+from var_core.study import editing, peers, training
 from var_core.study.members import TITLES
 from var_core.study.scaling import rows
 from var_core.study.tokens import Cache
@@ -48,6 +48,16 @@ def judged_by_colour() -> Iterator[None]:
             patch.setattr(module, "look", look)
         patch.setattr(peers, "fit_judge", lambda pictures, side: None)
         yield
+
+
+def test_all_learn_from_about_as_many_tokens_a_step(
+    tokens: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "STEP", 60)  # VAR has 1 + 4 + 9 + 16 tokens here, masked tokens 16
+    usual = {"depth": 1, "flop": 1e7, "rates": (3e-3,)}
+    assert peers.train_peers(tokens, tmp_path, ["var", "masked"], CPU, Deadline(None), **usual)
+    found = {row["name"]: int(row["pictures"]) / int(row["steps"]) for row in rows(tmp_path / "csv" / "members.csv")}
+    assert found == {"var": 2, "masked": 4}
 
 
 def test_all_are_trained_at_equal_flop_on_one_trunk(study: Path) -> None:

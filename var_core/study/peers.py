@@ -20,7 +20,7 @@ from ..train.run import Log, Run, load_state
 from .members import TITLES, Member, build
 from .scaling import RATES, rows, scales
 from .tokens import KINDS, Cache, canvas_of, gather
-from .training import Choices, Deadline, Machine, cool_from, foretell, steps_for, train
+from .training import Choices, Deadline, Machine, batch_for, cool_from, foretell, steps_for, train
 from .trunk import size
 
 DEPTH, FLOP = 5, 3e14
@@ -32,7 +32,7 @@ _NEAR = 5  # percent of real pictures nearer to a training picture than what cou
 
 def train_peers(
     cache: Cache, out: Path, names: list[str], machine: Machine, deadline: Deadline, *, depth: int = DEPTH,
-    flop: float = FLOP, rates: tuple[float, ...] = RATES, batch: int = 8,
+    flop: float = FLOP, rates: tuple[float, ...] = RATES, batch: int | None = None,
 ) -> bool:  # fmt: skip
     """Each at the best of its `rates`, which are tried at a tenth of `flop` where there are several. Rows in
     out/csv/members.csv and peer-rates.csv. True once all are trained."""
@@ -40,13 +40,14 @@ def train_peers(
         place = out / "peers" / name
         if (place / "told").exists():
             continue
+        many = batch_for(build(name, depth, cache)) if batch is None else batch
         tried = {rate: 0.0 for rate in rates}
         for rate in rates if len(rates) > 1 else ():
-            loss = _tried(cache, out, name, depth, flop / 10, Choices(rate=rate, batch=batch), machine, deadline)
+            loss = _tried(cache, out, name, depth, flop / 10, Choices(rate=rate, batch=many), machine, deadline)
             if loss is None:
                 return False
             tried[rate] = loss
-        choices = Choices(rate=min(tried, key=lambda rate: tried[rate]), batch=batch)
+        choices = Choices(rate=min(tried, key=lambda rate: tried[rate]), batch=many)
         run, there = _trained(cache, place, name, depth, flop, choices, machine, deadline)
         if not there:
             return False

@@ -18,10 +18,10 @@ from .tokens import Cache
 from .training import Choices, Deadline, Foretold, Machine, cool_from, foretell, steps_for, summary, train
 from .trunk import size
 
-DEPTHS = (3, 4, 5, 6, 8)
+DEPTHS = (2, 3, 4, 5, 6)
 BUDGETS = (3e13, 7e13, 2e14, 4e14)
-RATES = (7e-4, 2e-3, 6e-3)  # tried at both ends of the sizes
-RATE_BUDGET = 1e14
+RATES = (1e-3, 2e-3, 4e-3)  # tried at both ends of the sizes
+RATE_BUDGET = 3e13
 EQUAL = "equal"  # the point at which every size has seen as many pictures as the largest at its largest budget
 APART = 0.02  # validation against training loss
 
@@ -34,7 +34,7 @@ class Grid:
     budgets: tuple[float, ...] = BUDGETS
     rates: tuple[float, ...] = RATES
     rate_budget: float = RATE_BUDGET
-    batch: int = 8
+    batch: int = 2
 
 
 WHOLE = Grid()

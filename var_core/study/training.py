@@ -17,16 +17,18 @@ from ..train.workers import Workers
 from .members import Member
 from .tokens import Batch, Cache, Data
 
+STEP = 1360  # tokens of a step: so few because short runs have few steps (page.md says what more of them cost)
 COOLED = 0.2  # share of a run's steps, at its end, in which the rate falls
 MEASURED = 256  # pictures of either split on which losses are measured
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """What all runs of the study have in common but the rate. beta2 is longer than usual because batches are small."""
+    """What all runs of the study have in common but the rate, and the pictures of a step (`batch_for`). beta2 is longer
+    than usual because batches are small."""
 
     rate: float
-    batch: int = 8
+    batch: int = 2
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.05
     label_drop: float = 0.1
@@ -73,6 +75,11 @@ class Machine:
 
 def cool_from(steps: int) -> int:
     return steps - max(1, round(COOLED * steps))
+
+
+def batch_for(member: Member) -> int:
+    """Pictures of a step, so that all members learn from about as many tokens."""
+    return max(1, round(STEP / member.trunk.scales.total))
 
 
 def steps_for(flop: float, member: Member, batch: int) -> int:
