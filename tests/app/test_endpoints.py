@@ -160,6 +160,9 @@ def test_an_endpoint_takes_what_is_declared_for_its_task(task: str) -> None:
     stream = _endpoint(Api(None), task)  # type: ignore[arg-type]
     assert list(inspect.signature(stream).parameters) == list(found)
     assert f"seed: {CHANCE['seed'].help}" in (stream.__doc__ or "")
+    for many in (0, len(found), len(found) + 2):
+        with pytest.raises(ValueError, match="zip"):
+            list(stream(None, *range(many)))
     assert stream.__annotations__["request"] is gr.Request and set(stream.__annotations__) == set(found)
     seed, smooth, method = (inspect.signature(stream).parameters.get(n) for n in ("seed", "smooth", "method"))
     assert seed is not None and smooth is not None and seed.annotation == int | None and smooth.annotation is bool
@@ -280,6 +283,11 @@ def test_the_model_in_use_and_its_pictures_again(work: Work, upload: Any, monkey
     made = api.replay(VISITOR, holder)  # type: ignore[arg-type]
     assert Path(made.path).name == "replay.png" and engine.name == "tiny"
     assert np.array_equal(np.asarray(Image.open(made.path)), np.asarray(Image.open(paths[0]["path"])))
+    with monkeypatch.context() as patched:
+        asked: list[int] = []
+        patched.setattr(work, "turn", lambda ticket, nbytes: asked.append(nbytes) or iter(()))
+        api.replay(VISITOR, holder)  # type: ignore[arg-type]
+        assert asked == [20 * 48 * 48], "the room that a picture of its size takes"
     odd = upload(scenery(40, 40), "odd.png")
     recipe = json.loads(read_private(holder["path"]) or b"") | {"model": ["tiny"]}
     save_png(scenery(40, 40), odd["path"], json.dumps(recipe).encode())

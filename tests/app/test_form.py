@@ -9,6 +9,7 @@ from conftest import SIDES, rectangle, scenery
 
 from app.form import (
     ADVANCED,
+    AMOUNTS,
     ANCHORS,
     CONTROLS,
     RATIOS,
@@ -21,7 +22,7 @@ from app.form import (
     declared,
     read_form,
 )
-from var_core import CHANCE, EDIT, Chance, Edit, Engine
+from var_core import CHANCE, EDIT, TASKS, Chance, Edit, Engine
 
 PHOTO, MASK = scenery(90, 70), rectangle((90, 70), (20, 20, 50, 50))
 OTHER = {  # of every setting a value that is not its default
@@ -114,6 +115,23 @@ def test_a_class_is_for_every_task_but_inpainting() -> None:
     assert edit("inpaint", label="rose").label is None
     with pytest.raises(ValueError, match="choose the class"):
         edit("edit")
+
+
+def test_the_controls_have_the_names_that_the_page_sends() -> None:
+    assert STOPS == {"layout": 0.0, "shape": 0.3, "texture": 0.5, "detail": 0.7}
+    assert [*RATIOS] == ["1:1", "4:3", "3:2", "16:9", "21:9", "3:4", "2:3", "9:16"]
+    assert AMOUNTS == ("left", "top", "right", "bottom") and [*ANCHORS] == ["centre", "left", "right", "top", "bottom"]
+    own = ["mode", "model", "label", "strength", "candidates", "seed", "ratio", "anchor", *AMOUNTS, "sketch"]
+    assert (*own, *ADVANCED) == CONTROLS and [name for name in [*EDIT, *CHANCE] if name in ADVANCED] == [*ADVANCED]
+    usual = {"mode": "inpaint", "model": "", "label": "", "strength": "layout", "ratio": "by sides"}
+    usual |= {"anchor": "centre", "sketch": False}
+    assert read_form({}).values == dict.fromkeys(CONTROLS) | usual
+    for name, known in {"mode": TASKS, "strength": STOPS, "ratio": ("by sides", *RATIOS), "anchor": ANCHORS}.items():
+        assert all(read_form({name: value})[name] == value for value in known)
+        with pytest.raises(ValueError, match=f"the {name} must be one of {', '.join(known)}: reload the page"):
+            read_form({name: "other"})
+    assert read_form({"sketch": True})["sketch"] is True and read_form({"sketch": 1})["sketch"] is False
+    assert read_form({"model": "m", "label": "l"}).values | usual == read_form({}).values
 
 
 def test_strength_is_the_share_of_scales_that_stay() -> None:

@@ -143,6 +143,10 @@ def test_the_endpoints_take_what_is_declared() -> None:
             assert arguments[name].default == each.default and f"{name}: {each.help}" in (endpoint.__doc__ or "")
         endpoint(PROGRAM, *range(1 + len(declared)))
         assert seen == [dict(zip(["candidate", *declared], range(1 + len(declared)), strict=True))]
+        for many in (len(declared), len(declared) + 2):
+            with pytest.raises(ValueError, match="zip"):
+                endpoint(PROGRAM, *range(many))
+        assert len(seen) == 1, "one that is given other arguments than it takes writes nothing"
 
 
 def test_programs_save_their_last_result(work: Work, entry: Entry) -> None:

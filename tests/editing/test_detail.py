@@ -287,3 +287,26 @@ def whole(colours: np.ndarray, ways: np.ndarray, times: int, hole: np.ndarray) -
     for part, values in joined(colours, ways, times, hole, ~hole):
         out[part] = values
     return out
+
+
+def test_slopes_are_known_where_all_that_is_around_is_known() -> None:
+    """A pixel and its eight neighbours; in rows taken together it is the same as in one piece, at every seam."""
+    rng = np.random.default_rng(0)
+    photo = rng.integers(0, 256, (23, 31, 3), dtype=np.uint8)
+    known = rng.random((23, 31)) < 0.9
+    hole = ~known & (rng.random((23, 31)) < 0.5)
+    colours, share, missing, slopes, flat = detail._sums(photo, hole, known, slice(0, 23))
+    around = np.pad(known, 1, constant_values=True)
+    all_nine = np.all([around[y : y + 23, x : x + 31] for y in range(3) for x in range(3)], axis=0)
+    assert np.array_equal(flat, all_nine) and 0.2 < flat.mean() < 0.6
+    assert np.array_equal(colours, photo * known[..., None]) and np.array_equal(share, known)
+    assert np.array_equal(missing, hole) and not slopes[flat == 0].any()
+    grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    y, x = (int(place[0]) for place in np.nonzero(flat[1:-1, 1:-1]))
+    part = grey[y : y + 3, x : x + 3]  # around (y + 1, x + 1)
+    smooth = np.array((1, 2, 1))
+    across, down = abs(smooth @ part @ (-1, 0, 1)), abs(np.array((-1, 0, 1)) @ part @ smooth)
+    assert np.allclose(slopes[y + 1, x + 1], (across / 4, down / 4))
+    rows = [detail._sums(photo, hole, known, slice(top, top + 6)) for top in range(0, 23, 6)]
+    for whole, *parts in zip((colours, share, missing, slopes, flat), *rows, strict=True):
+        assert np.array_equal(whole, np.concatenate(parts)) and whole.dtype == np.float32

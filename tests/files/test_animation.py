@@ -63,6 +63,10 @@ def test_what_stays_stays_in_a_gif(tmp_path: Path) -> None:
     still = np.ones((90, 120), bool)
     still[20:60, 30:70] = False
     assert all((frame[still] == shown[0][still]).all() for frame in shown), "no grain that flickers"
+    with Image.open(tmp_path / "a") as opened:
+        for number in range(len(shown)):
+            opened.seek(number)
+            assert opened.disposal_method == 1, "each stays till the next one is drawn over it"  # type: ignore[attr-defined]
 
 
 def test_a_film(tmp_path: Path) -> None:
@@ -72,6 +76,7 @@ def test_a_film(tmp_path: Path) -> None:
     about = next(film)
     frames_of = [np.frombuffer(data, np.uint8).reshape(90, 120, 3) for data in film]
     assert about["size"] == (120, 90) and about["codec"] == "h264" and about["pix_fmt"].startswith("yuv420p")
+    assert about["fps"] == 20
     assert abs(about["duration"] - SECONDS) < 0.3 and len(frames_of) > 50
     assert np.abs(frames_of[-1].astype(int) - np.asarray(growing(size=(121, 91))[-1])[:90, :120]).mean() < 12
     assert (tmp_path / "a").read_bytes()[4:8] == b"ftyp"
@@ -101,6 +106,19 @@ def test_frames_and_their_times() -> None:
         assert abs(sum(lasting) / 1000 - max(seconds, 1.2)) < 0.4
     assert [len(part) for part in frames(pictures[:1], 3.0)] == [1, 1]
     assert set(frames(pictures, 1.0)[1][:-1]) == {20}, "as short as a GIF shows them"
+
+
+def test_a_third_of_the_time_each_picture_rests() -> None:
+    """The end is held for a quarter, a second at least; of the rest two thirds are for fading, in whole hundredths."""
+    for count, seconds, rest, beat, fading, hold in (
+        (2, 6.0, 4500 - 8 * 330, 330, 8, 1500),  # no more than eight between two
+        (11, 6.0, 210, 40, 6, 1500),
+        (4, 2.0, 330 - 4 * 40, 40, 4, 1000),
+        (3, 6.0, 2250 - 8 * 170, 170, 8, 1500),
+        (11, 1.2, 20, 0, 0, 1000),
+    ):
+        shown, lasting = frames(growing(count, (20, 16)), seconds)
+        assert lasting == [*[rest, *[beat] * fading] * (count - 1), hold] and len(shown) == len(lasting)
 
 
 def test_a_fade_begins_as_slowly_as_it_ends() -> None:
@@ -134,8 +152,30 @@ def test_a_file_is_no_larger_than_what_is_allowed(tmp_path: Path, monkeypatch: p
         assert 30 < opened.width < 120 and abs(opened.width / opened.height - 4 / 3) < 0.1
 
 
+def test_what_does_not_get_small_enough_is_tried_four_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time at nine tenths of the side that would do, two pixels at least: films need as many."""
+    tried: list[tuple[int, int]] = []
+
+    def write(shown: list[Image.Image], lasting: list[int], path: Path) -> None:
+        tried.append(shown[0].size)
+        path.write_bytes(bytes(animation.MOST_BYTES * 4 if len(tried) < 3 else animation.MOST_BYTES + 1))
+
+    monkeypatch.setattr(animation, "_webp", write)
+    save_animation(growing(2, (120, 9)), tmp_path / "a")
+    assert tried == [(120, 9), (54, 4), (24, 2), (21, 2)] and (tmp_path / "a").exists()
+    assert animation._smaller(scenery(9, 120), 0.01).size == (2, 2)
+    assert animation.MOST_BYTES == 8 * 1024 * 1024, "what chats and issue trackers take"
+
+
 def test_settings_and_names() -> None:
     assert Animation() == Animation(**{name: each.default for name, each in ANIMATION.items()})
+    assert (Animation().format, Animation().view, Animation().side, Animation().seconds) == ("webp", "photo", 640, 6.0)
+    least, most = Animation(side=64, seconds=1), Animation(side=1280, seconds=30)
+    assert (least.side, most.side, least.seconds, most.seconds) == (64, 1280, 1, 30), "the bounds themselves are fine"
+    assert all(each.label and each.help for each in ANIMATION.values())
+    for wrong in ({"side": 63}, {"side": 1281}, {"seconds": 0.99}, {"seconds": 30.01}):
+        with pytest.raises(ValueError, match="must be"):
+            Animation(**wrong)
     for wrong in ({"format": "avi"}, {"side": 32}, {"side": 5000}, {"seconds": 0}, {"seconds": 31}, {"view": "moon"}):
         with pytest.raises(ValueError, match="must be"):
             Animation(**wrong)

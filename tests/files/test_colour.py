@@ -11,6 +11,7 @@ from PIL import Image, ImageCms
 from test_images import BLUE, GREEN, RED, chunk, close_to, encoded, quadrants, with_chunk
 
 from var_core import open_image
+from var_core.files import colour
 
 SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 P3 = (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
@@ -139,8 +140,8 @@ def test_chromaticities() -> None:
     opened = open_image(with_chunk(with_chunk(data, corner_chunk(P3)), gamma_chunk(0.45455)))
     # from Display P3, as CSS Color 4 has it
     matrix = np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]])
-    for at, colour in (((8, 8), RED), ((56, 8), GREEN), ((8, 40), BLUE)):
-        light = (matrix @ (np.array(colour) / 255) ** 2.2).clip(0, 1)
+    for at, stored in (((8, 8), RED), ((56, 8), GREEN), ((8, 40), BLUE)):
+        light = (matrix @ (np.array(stored) / 255) ** 2.2).clip(0, 1)
         expected = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055) * 255
         assert close_to(opened.image, at, tuple(expected), 1)
     white = open_image(with_chunk(encoded(Image.new("RGB", (20, 20), "white")), corner_chunk(ROOM)))
@@ -163,6 +164,65 @@ def test_chromaticities() -> None:
 def test_what_is_srgb_or_makes_no_sense_stays_as_it_is(chunks: bytes) -> None:
     opened = open_image(with_chunk(encoded(quadrants()), chunks))
     assert opened.image.tobytes() == quadrants().tobytes() and opened.notices == ()
+
+
+def test_full_colours_of_a_wider_screen_are_full_ones() -> None:
+    """What sRGB cannot show is cut at its edge: no colour wraps around to its opposite."""
+    picture = Image.new("RGB", (24, 16), (255, 0, 0))
+    picture.paste((0, 255, 0), (8, 0, 16, 16))
+    picture.paste((0, 0, 255), (16, 0, 24, 16))
+    opened = np.asarray(open_image(with_chunk(encoded(picture), corner_chunk(P3))).image)
+    assert opened[3, 4].tolist() == [255, 0, 0] and opened[3, 12].tolist() == [0, 255, 0]
+    assert opened[3, 20, :2].tolist() == [0, 0] and opened[3, 20, 2] == 255
+
+
+@pytest.mark.parametrize(
+    ("info", "converted"),
+    [
+        ({}, False), ({"gamma": 0.1}, False), ({"gamma": 0.101}, True), ({"gamma": 10}, False), ({"gamma": 9.9}, True),
+        ({"gamma": 0.45455 * 1.019}, False), ({"gamma": 0.45455 * 1.021}, True),
+        ({"gamma": 0.45455 * 0.981}, False), ({"gamma": 0.45455 * 0.979}, True),
+        ({"gamma": 1.0, "srgb": 0}, False), ({"gamma": 1.0, "chromaticity": SRGB[:7]}, False),
+        ({"chromaticity": (*SRGB[:2], 0.6419, *SRGB[3:])}, False),
+        ({"chromaticity": (*SRGB[:2], 0.6421, *SRGB[3:])}, True),
+        ({"chromaticity": (*SRGB[:2], 0.6381, *SRGB[3:])}, False),
+        ({"chromaticity": (*SRGB[:2], 0.6379, *SRGB[3:])}, True),
+        ({"chromaticity": (*SRGB[:7], 0.0)}, False), ({"chromaticity": (*SRGB[:6], 0.0, 0.06)}, True),
+        ({"chromaticity": (*SRGB[:3], -0.33, *SRGB[4:])}, False), ({"chromaticity": P3}, True),
+        ({"gamma": 1.0, "chromaticity": (0.3, 0.33) * 4}, False),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_a_file_says_of_its_colours_counts_within_reason(info: dict, converted: bool) -> None:
+    convert, notice = colour.described(info)
+    assert (convert is not colour.plain) == converted
+    assert notice == ("The colours were converted from the picture's own gamma to sRGB." if converted else "")
+
+
+def test_a_profile_is_tried_on_colours_from_corner_to_corner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six steps of each colour; two grey levels of rounding are sRGB all the same, three are not."""
+    tried: list[Image.Image] = []
+    for more, same in ((0, True), (2, True), (3, False)):
+
+        def rounded(picture: Image.Image, _: object, more: int = more) -> Image.Image:
+            tried.append(picture)
+            return Image.fromarray(np.maximum(np.asarray(picture), more) - np.uint8(more))
+
+        monkeypatch.setattr(ImageCms, "applyTransform", rounded)
+        convert, notice = colour.to_srgb(tagged(b"RGB ", 1.8, b"an old screen"), "RGB")
+        assert (convert is colour.plain) == same == (notice == "")
+    steps = range(0, 256, 51)
+    assert {tuple(pixel) for pixel in np.asarray(tried[0]).reshape(-1, 3).tolist()} == {
+        (red, green, blue) for red in steps for green in steps for blue in steps
+    }
+
+
+def test_colours_of_a_profile_and_back() -> None:
+    profile = tagged(b"RGB ", 1.8, b"an old screen")
+    there, back = colour.to_srgb(profile, "RGB")[0], colour.from_srgb(profile)
+    assert back is not None and off(there(back(scenery(60, 40))), scenery(60, 40)) <= 3
+    assert off(back(scenery(60, 40)), scenery(60, 40)) > 10
+    assert colour.from_srgb(b"no profile at all") is None
 
 
 def test_a_profile_says_more_than_gamma() -> None:

@@ -162,6 +162,78 @@ def test_what_is_shown_of_a_larger_picture_does_not_count(whole: bytes) -> None:
     assert heif.stored_size(heic(Image.new("RGB", (65, 49)))) >= (65, 49)
 
 
+def box(kind: bytes, body: bytes, size: int | None = None) -> bytes:
+    """A box of a file; with `size` one that says so in 64 bits."""
+    if size is None:
+        return struct.pack(">I4s", 8 + len(body), kind) + body
+    return struct.pack(">I4sQ", 1, kind, size) + body
+
+
+def shape(width: int, height: int) -> bytes:
+    return box(b"ispe", struct.pack(">III", 0, width, height))
+
+
+def test_the_largest_picture_that_any_box_tells_of() -> None:
+    """Boxes may say their size in 64 bits, or go on to the end of the file; those outside of `meta` do not count."""
+    start = box(b"ftyp", b"heic\0\0\0\0")
+    assert heif.stored_size(start + box(b"meta", shape(30, 20) + shape(20, 31) + shape(9, 60))) == (20, 31)
+    after = box(b"meta", shape(30, 20))
+    assert heif.stored_size(start + box(b"free", bytes(4), 20) + after) == (30, 20)
+    assert heif.stored_size(start + box(b"meta", shape(40, 50), 16 + 20) + after) == (40, 50)
+    assert heif.stored_size(start + box(b"mdat", shape(40, 50)) + after) == (30, 20)
+    assert heif.stored_size(start + box(b"meta", b"") + shape(40, 50)) == (0, 0), "beyond its end"
+    endless = struct.pack(">I4s", 0, b"meta") + shape(40, 50)
+    assert heif.stored_size(start + after + endless) == (40, 50) and heif.stored_size(start + endless) == (40, 50)
+    assert heif.stored_size(start + struct.pack(">I4s", 7, b"free") + after) == (0, 0), "no box is as short"
+    assert heif.stored_size(start + struct.pack(">I4s", 8, b"free") + after) == (30, 20), "but of nothing"
+    assert heif.stored_size(start + after[:-1]) == (0, 0) and heif.stored_size(start + after) == (30, 20)
+
+
+class Opened:
+    """What a picture says of itself."""
+
+    def __init__(self, frames: int = 1, **info: Any) -> None:
+        self.n_frames, self.info = frames, info
+
+
+@pytest.mark.parametrize(
+    ("opened", "words"),
+    [
+        (Opened(), []),
+        (Opened(2), ["several pictures"]),
+        (Opened(bit_depth=8), []),
+        (Opened(bit_depth=9), ["9 bits per channel: it was reduced to 8"]),
+        (Opened(2, bit_depth=12), ["its main mask is used", "This mask has 12 bits"]),
+        (Opened(nclx_profile=None), []),
+        (Opened(nclx_profile={}), []),
+        (Opened(nclx_profile={"color_primaries": 9}), ["wider colours"]),
+        (Opened(nclx_profile={"transfer_characteristics": 16}), ["wider colours"]),
+        (Opened(nclx_profile={"color_primaries": 9, "transfer_characteristics": 16}, icc_profile=b"a profile"), []),
+    ],
+)
+def test_what_is_lost_is_said(opened: Any, words: list[str]) -> None:
+    said = heif.notices(opened, "mask")
+    assert len(said) == len(words) and all(each in text for each, text in zip(words, said, strict=True))
+
+
+def test_which_numbers_of_colours_are_near_those_of_screens() -> None:
+    """Of ITU-T H.273: primaries of television and screens (or not told); curves of both, or not told."""
+
+    def plain(name: str) -> set[int]:
+        return {n for n in range(256) if not heif.notices(Opened(nclx_profile={name: n}), "picture")}  # type: ignore[arg-type]
+
+    assert plain("color_primaries") == {1, 2, 5, 6, 7, 13}
+    assert plain("transfer_characteristics") == {1, 2, 4, 5, 6, 7, 13, 14, 15}
+
+
+@pytest.mark.parametrize("brand", ["heic", "heix", "hevc", "hevx", "heim", "heis", "mif1", "msf1"])
+def test_a_file_says_that_it_is_one(brand: str) -> None:
+    data = b"\0\0\0\x18ftyp" + brand.encode()
+    assert heif.claims(data) and heif.claims(data + b"\0\0\0\0")
+    assert not heif.claims(data[:-1]) and not heif.claims(data[1:]) and not heif.claims(data.replace(b"ftyp", b"free"))
+    assert not heif.claims(b"\0\0\0\x18ftypavif")
+
+
 @pytest.mark.parametrize("part", [0.1, 0.3, 0.6, 0.9, 0.99])
 def test_files_cut_off(whole: bytes, part: float) -> None:
     with pytest.raises(ValueError, match="damaged or cut off"):

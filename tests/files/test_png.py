@@ -53,6 +53,56 @@ def test_our_chunk_is_named_by_the_rules() -> None:
     assert (ancillary, private, reserved, copied) == (True, True, False, True)
 
 
+LEAST = {b"tRNS": 1, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"eXIf": 8, b"acTL": 8, b"fcTL": 26, b"fdAT": 4}
+
+
+def names(data: bytes) -> list[bytes]:
+    return [kind for kind, _ in png.chunks(data)]
+
+
+def test_chunks_that_decide_pixels_are_shown_and_no_others() -> None:
+    """All that are critical, whoever made them up; of the side ones those that are known and long enough."""
+    plain = encoded(scenery(20, 20))
+    usual = [b"IHDR", b"IDAT", b"IEND"]
+    assert png.shown(plain) == (plain, None) and names(plain) == usual
+    for kind in (b"PLTE", b"CgBI", b"ZZZZ"):
+        for body in (b"", bytes(40)):
+            data = with_chunk(plain, chunk(kind, body))
+            assert png.shown(data) == (data, None), kind
+            damaged = with_chunk(plain, chunk(kind, body)[:-1] + b"\1")
+            assert png.shown(damaged) == (damaged, None), "whether that matters, Pillow says"
+    for kind, least in LEAST.items():
+        for length in (0, least - 1, least, least + 1, 100):
+            data = with_chunk(plain, chunk(kind, bytes(length)))
+            assert png.shown(data) == (data if length >= least else plain, None), (kind, length)
+        assert png.shown(with_chunk(plain, chunk(kind, bytes(40))[:-1] + b"\1")) == (plain, None)
+    for kind in (b"tEXt", b"zTXt", b"iTXt", b"pHYs", b"tIME", b"caBX", b"vsEd"):
+        assert png.shown(with_chunk(plain, chunk(kind, bytes(40)))) == (plain, None), kind
+
+
+def test_a_profile_is_taken_out_and_unpacked() -> None:
+    plain = encoded(scenery(20, 20))
+    for packed, profile in (
+        (b"name\0\0" + zlib.compress(b"profile\0of\0colours"), b"profile\0of\0colours"),
+        (b"name\0\0" + zlib.compress(bytes(2**24)), bytes(2**24)),
+        (b"name\0\0" + zlib.compress(bytes(2**24 + 1)), b""),
+        (b"name\0\0" + zlib.compress(b"profile" * 9)[:-3], b""),
+        (b"name", b""),
+        (b"", b""),
+    ):
+        assert png.shown(with_chunk(plain, chunk(b"iCCP", packed))) == (plain, profile)
+
+
+def test_chunks_are_read_as_far_as_the_file_goes() -> None:
+    plain = encoded(scenery(20, 20))
+    assert names(plain + chunk(b"tEXt", b"more")) == names(plain), "what lies behind the end is none of it"
+    assert names(plain[:-12]) == [b"IHDR", b"IDAT"]
+    assert names(plain[:8]) == [] and names(plain[:20]) == [b"IHDR"]
+    assert b"".join(bytes(whole) for _, whole in png.chunks(plain)) == plain[8:]
+    many = plain[:33] + chunk(b"IDAT", b"") * 100_010
+    assert len(names(many)) == 100_000, "the header among them"
+
+
 def test_what_says_nothing_gives_nothing(tmp_path: Path) -> None:
     save_png(scenery(20, 20), tmp_path / "plain.png")
     (tmp_path / "photo.jpg").write_bytes(encoded(scenery(20, 20), "JPEG"))

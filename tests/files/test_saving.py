@@ -62,7 +62,8 @@ def test_a_better_quality_is_nearer_and_larger(result: Result, tmp_path: Path) -
 
 
 def test_settings_are_declared_once() -> None:
-    assert Saving() == Saving(format="png", quality=SAVING["quality"].default, keep_exif=False)
+    assert Saving() == Saving(format="png", quality=92, keep_exif=False)
+    assert SAVING["quality"].default == 92 and all(each.label and each.help for each in SAVING.values())
     for wrong in ({"format": "bmp"}, {"quality": 0}, {"quality": 101}, {"keep_exif": 1}):
         with pytest.raises(ValueError, match="must be") as error:
             Saving(**wrong)

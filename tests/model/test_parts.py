@@ -184,6 +184,15 @@ def test_the_layout_is_of_the_convolutions() -> None:
     assert weight.is_contiguous() and tokenizer.refine[0].weight.is_contiguous()
 
 
+def test_the_kernel_is_one_of_three_by_three() -> None:
+    """Its format and layout stand for the convolutions': no norm and no product of single pixels."""
+    tokenizer = build_model().tokenizer
+    assert tokenizer.kernel is tokenizer.decoder.conv_in.weight
+    first = torch.nn.GroupNorm(1, 3), torch.nn.Conv2d(3, 3, 1), torch.nn.Conv1d(3, 3, 3)
+    tokenizer.decoder = torch.nn.Sequential(*first, torch.nn.Conv2d(3, 5, 3))  # type: ignore[assignment]
+    assert tokenizer.kernel.shape == (5, 3, 3, 3)
+
+
 # the transformer
 
 
@@ -259,6 +268,40 @@ def test_attention_is_of_directions_scaled_by_what_is_learned() -> None:
         weights = (scale * F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(2, 3)).softmax(-1)
         expected = block.project((weights @ v).transpose(1, 2).reshape(2, 5, 32))
         assert torch.allclose(block.attend(x, None, None, 0), expected, atol=1e-4)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_class_modulates_every_block(shared: bool) -> None:
+    """Six vectors a block, from a layer of its own, or from one for all to which each adds what is its own."""
+    config = TransformerConfig(
+        sides=(1, 2), depth=2, width=8, heads=2, mlp_width=8, classes=2, code_dim=3, vocab_size=4,
+        shared_modulation=shared,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = Transformer(config).eval()
+    names = {"modulation_bias"} if shared else {"modulation.weight", "modulation.bias"}
+    own = {name.removeprefix("blocks.1.") for name in model.state_dict() if name.startswith("blocks.1.mod")}
+    assert own == names and (model.shared_modulation is not None) == shared
+    for parameter in model.parameters():
+        parameter.normal_()
+    labels = torch.tensor([1, 2, 0])
+    found, act = model.condition(labels), F.silu(model.class_embed.weight[labels])
+    assert found.start.shape == (3, 1, 8) and found.blocks.shape == (2, 6, 3, 1, 8) and found.head.shape == (2, 3, 1, 8)
+    assert torch.allclose(found.start[:, 0], model.class_embed.weight[labels] + model.start_embed[0, 0])
+    for number, block in enumerate(model.blocks):
+        if shared:
+            assert model.shared_modulation is not None and block.modulation_bias.shape == (1, 1, 6, 8)
+            six = model.shared_modulation(act).reshape(3, 6, 8) + block.modulation_bias[0]
+        else:
+            six = block.modulation(act).reshape(3, 6, 8)
+        assert torch.allclose(found.blocks[number, :, :, 0], six.transpose(0, 1), atol=1e-6)
+    head = model.head_norm(act).reshape(3, 2, 8)
+    assert torch.allclose(found.head[:, :, 0], head.transpose(0, 1), atol=1e-6)
+    fresh = Transformer(config)
+    assert not shared or not any(block.modulation_bias.any() for block in fresh.blocks)
+    assert all(torch.allclose(block.log_scale.exp(), torch.full((1, 2, 1, 1), 4.0)) for block in fresh.blocks)
+    assert not any(part.any() for part in (fresh.start_embed, fresh.pos_embed, fresh.blocks[0].q_bias))
 
 
 def test_only_whole_scales_can_be_taught() -> None:

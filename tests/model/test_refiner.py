@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from var_core import Chance, Edit, Engine
 from var_core.model.checkpoints import Model, load_model, save_model
-from var_core.model.refiner import Refiner, RefinerConfig, Refining
+from var_core.model.refiner import Refiner, RefinerBlock, RefinerConfig, Refining
 from var_core.sampling.sampler import SampleOptions, sample
 
 SIDES = (1, 2, 4)
@@ -45,6 +45,35 @@ def test_one_that_has_learned_nothing_changes_no_byte(smooth: bool) -> None:
     learned = Engine(refined(sides, 91)).draw(edits[0], Chance(seed=3, smooth=smooth))
     before = without.draw(edits[0], Chance(seed=3, smooth=smooth))
     assert learned.images[0].tobytes() != before.images[0].tobytes()
+
+
+def test_one_that_begins_has_small_weights_at_random_and_says_nothing() -> None:
+    """Of half the deviation that keeps a vector's length; places of 0.02; no biases; and an end of zeros."""
+    torch.manual_seed(0)
+    refiner = Refiner(RefinerConfig(width=64, hidden=48, code_dim=16, length=50))
+    with torch.no_grad():
+        for parameter in refiner.parameters():
+            parameter.fill_(7)
+    refiner.begin()
+    for name, value in refiner.named_parameters():
+        wanted = 0.0 if name.endswith("bias") or name == "out.weight" else 0.02 if name == "pos_embed" else 1 / 16
+        assert abs(value.std().item() - wanted) <= 0.1 * wanted and abs(value.mean().item()) <= wanted / 5, name
+
+
+@torch.no_grad()
+def test_a_block_is_attention_and_a_layer_of_four_times_the_width() -> None:
+    """Written out: heads of 32, both branches on normed values, added to what was given."""
+    torch.manual_seed(0)
+    block, x = RefinerBlock(64), torch.randn(2, 5, 64)
+    normed = (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt()
+    q, k, v = (normed @ block.qkv.weight.T + block.qkv.bias).view(2, 5, 3, 2, 32).permute(2, 0, 3, 1, 4)
+    seen = (q @ k.transpose(2, 3) / 32**0.5).masked_fill(~torch.ones(5, 5).tril().bool(), -torch.inf).softmax(-1) @ v
+    first = x + block.project(seen.transpose(1, 2).reshape(2, 5, 64))
+    normed = (first - first.mean(-1, keepdim=True)) / (first.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt()
+    wide = block.mlp_in(normed)
+    assert wide.shape == (2, 5, 256)
+    expected = first + block.mlp_out(0.5 * wide * (1 + torch.erf(wide / 2**0.5)))
+    assert torch.allclose(block(x, torch.ones(5, 5).tril().bool()), expected, atol=1e-5)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,14 @@ def test_the_published_layout_is_sixteen_and_twenty_entries_with_1_34_million_pa
         assert 1.3e6 < sum(p.numel() for p in part.parameters()) < 1.4e6
     seeing = [n for n, layer in enumerate(encoder.layers) if isinstance(layer, TinyBlock) and layer.pool is not None]
     assert seeing == [11, 12, 13], "only the coarsest blocks see the whole map"
+    seeing = [n for n, layer in enumerate(decoder.layers) if isinstance(layer, TinyBlock) and layer.pool is not None]
+    assert seeing == [3, 4, 5], "in the decoder as well"
+    shapes = {name: tuple(value.shape) for name, value in decoder.layers.state_dict().items()}
+    assert shapes["3.pool.0.weight"] == (256, 64, 1, 1) and shapes["3.pool.3.weight"] == (64, 256, 1, 1)
+    assert not {"3.pool.0.bias", "3.pool.3.bias", "7.bias", "12.bias", "17.bias"} & shapes.keys()
+    assert {"1.bias", "3.conv.0.bias", "3.conv.2.bias", "3.conv.4.bias", "19.bias"} <= shapes.keys()
+    assert [n for n, layer in enumerate(encoder.layers) if getattr(layer, "stride", 0) == (2, 2)] == [2, 6, 10]
+    assert all(encoder.layers[n].bias is None for n in (2, 6, 10)) and encoder.layers[14].bias is not None
 
 
 @pytest.mark.parametrize("pool", [False, True])
@@ -104,3 +113,11 @@ def test_values_of_pictures_are_moved_to_those_of_the_published_weights_and_back
     values = torch.tensor([-1.0, 0.0, 0.5, 1.0]).view(1, 1, 2, 2)
     assert encoder(values).flatten().tolist() == [0.0, 0.5, 0.75, 1.0]
     assert decoder(values).flatten().tolist() == [-3.0, -1.0, 0.0, 1.0]
+
+
+def test_what_the_decoder_is_given_is_squashed_softly() -> None:
+    """By a hyperbolic tangent that ends at three: small values stay, large ones bend."""
+    squash = build().decoder.layers[0]
+    values = torch.tensor([0.0, 0.01, 1.5, -3.0, 100.0])
+    expected = [3 * math.tanh(value / 3) for value in values.tolist()]
+    assert squash(values).tolist() == pytest.approx(expected, abs=1e-6) and squash(values)[4] == 3
