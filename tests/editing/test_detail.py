@@ -232,6 +232,34 @@ def test_what_is_drawn_is_matched_with_what_looks_like_it() -> None:
     assert (found == ways)[hole].all(1).mean() > 0.99
 
 
+def test_how_much_a_patch_counts_follows_how_well_it_fits_among_all() -> None:
+    """Written out; if all fit half as well, they count as before, in votes as in picking."""
+    rng = np.random.default_rng(2)
+    picture, hole = rng.normal(0, 50, (40, 44, 3)).astype(np.float32), np.zeros((40, 44), bool)
+    hole[10:26, 14:34] = True
+    none, trust = np.zeros((40, 44, 1), np.float32), np.where(hole, 0.5, 1).astype(np.float32)
+    match = Match(picture, ~hole, hole, trust, none, 2, 1, rng)
+    match.look(cv2.blur(picture, (3, 3))[match.near], none[match.near])
+    match.begin(None)
+    match.cost = rng.random(len(match.at)).astype(np.float32) ** 2 * 900
+    voted, picked, whole = match.vote(patches.padded(picture, 2)), match.pick(), patches.padded(picture, 2)
+    sums, weights = np.zeros((44, 48, 3)), np.zeros((44, 48, 1))  # with a border of two
+    for (y, x), (down, across), cost, sure in zip(match.at, match.found, match.cost, match.trust, strict=True):
+        weight = sure * np.exp(-cost / (2 * np.percentile(match.cost, 75)) * (1 - 0.9 * sure)) + 1e-6
+        sums[y : y + 5, x : x + 5] += weight * whole[down : down + 5, across : across + 5]
+        weights[y : y + 5, x : x + 5] += weight
+    expected = (sums / np.maximum(weights, 1e-12))[2:-2, 2:-2][match.near]
+    assert np.allclose(voted, expected, atol=0.01) and len({*match.trust.tolist()}) == 2
+    match.cost *= 2.0
+    assert np.allclose(match.vote(whole), voted, atol=0.02) and np.array_equal(match.pick(), picked)
+    good = match.ids[18, 24]
+    match.cost[:] = 1000.0
+    match.cost[good] = 0.0  # the one that fits decides where it lies
+    y, x = match.at[good]
+    ways = match.pick()
+    assert (ways[y - 1 : y + 2, x - 1 : x + 2] == match.found[good] - match.at[good]).all()
+
+
 def test_costs_are_the_same_whoever_computes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     picture, hole = rng.normal(0, 50, (90, 90, 3)).astype(np.float32), np.zeros((90, 90), bool)
@@ -240,10 +268,12 @@ def test_costs_are_the_same_whoever_computes_them(monkeypatch: pytest.MonkeyPatc
     match = Match(picture, ~hole, hole, np.ones((90, 90), np.float32), none, 2, 1, rng)
     match.look(picture[match.near], none[match.near])
     match.begin(None)
-    found = []
+    found, helped, pool = [], [], patches._threads()
+    monkeypatch.setattr(patches, "_threads", lambda: helped.append(threads) or pool)
     for threads in (1, 2, 3):
         monkeypatch.setattr(patches.torch, "get_num_threads", lambda many=threads: many)
         found.append(match.costs(match.found, match.everyone))
+    assert helped == [2, 3], "one alone needs no others"
     assert len(match.everyone) > 3 * patches._CHUNK and found[0].min() > 0
     assert found[0].tobytes() == found[1].tobytes() == found[2].tobytes()
 

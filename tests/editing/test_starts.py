@@ -153,6 +153,7 @@ def test_encodings_are_remembered_by_their_pixels_and_bounded(monkeypatch: pytes
     seen.clear()
     encodings = Encodings(tokenizer)
     kept = encodings.remembered
+    assert kept.limit == 16 * 1024 * 1024, "hundreds of pictures of 256 px"
     kept.limit = 2 * one
     pictures = [scenery(48, 48, seed=seed) for seed in range(4)]
     first = encodings([pictures[0]])[0]

@@ -57,6 +57,12 @@ def test_bands_do_not_show_in_a_fade(row: int) -> None:
     expected = compositing._fade(mask > 0, 9)
     expected[row, 6] = 255
     assert np.array_equal(alpha, expected)
+    mask[row] = 255  # the whole row
+    mask[row, 3] = 0
+    mask[row + 1 :] = 255
+    alpha = np.asarray(compositing.composite_alpha(Image.fromarray(mask), 9))
+    expected = np.where(mask > 0, 255, compositing._fade(mask > 0, 9))
+    assert np.array_equal(alpha, expected) and 0 < alpha[row, 3] < 255
     whole = Image.new("L", (9, 1100), 255)
     assert compositing.composite_alpha(whole, 9).tobytes() == whole.tobytes()
 
@@ -110,6 +116,17 @@ def test_a_surface_joins_what_is_known() -> None:
     assert np.abs(level - (10, -10)).max() < 0.6
     assert not compositing.fill_smoothly(values, np.zeros((33, 33), dtype=bool)).any()
     assert np.array_equal(compositing.fill_smoothly(values, np.ones((33, 33), dtype=bool)), values)
+
+
+@pytest.mark.parametrize("size", [(40, 24), (31, 57), (5, 3), (2, 90)])
+def test_a_surface_is_the_same_from_any_side(size: tuple[int, int]) -> None:
+    """Turned over, what is known gives the same surface turned over: neither way is preferred."""
+    rng = np.random.default_rng(0)
+    values, known = rng.random((*size, 2)).astype(np.float32), rng.random(size) < 0.05
+    known[-1, 0] = True
+    found = compositing.fill_smoothly(values, known)
+    other = compositing.fill_smoothly(np.ascontiguousarray(values.transpose(1, 0, 2)), np.ascontiguousarray(known.T))
+    assert np.allclose(found, other.transpose(1, 0, 2), atol=1e-4)
 
 
 def test_tones_reach_a_32nd_of_the_side_into_what_is_drawn() -> None:

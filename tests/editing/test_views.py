@@ -107,6 +107,15 @@ def test_the_fit_forgets_what_is_long_ago() -> None:
     assert (linear(smooth_canvas(3)) + tokenizer.decode(smooth_canvas(3))).abs().mean() < 0.05
 
 
+def test_the_fit_sees_cells_beyond_the_edge_as_those_at_it() -> None:
+    """Nine cells a row, channel by channel, and a one; a canvas of one colour looks the same everywhere."""
+    linear = LinearDecoder(build_model().tokenizer)
+    canvas = torch.randn(1, 8, 3, 4, generator=torch.Generator().manual_seed(0))
+    around = np.pad(canvas[0].numpy(), ((0, 0), (1, 1), (1, 1)), mode="edge")
+    cells = [around[:, y : y + 3, x : x + 3].ravel() for y in range(3) for x in range(4)]
+    assert np.array_equal(linear._inputs(canvas)[0], np.c_[cells, np.ones(12)].astype(np.float32))
+
+
 @pytest.mark.parametrize("threshold", [1e3, 1e9])
 def test_a_large_decoder_is_never_asked_for_previews(threshold: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("var_core.editing.preview._LARGE", threshold)

@@ -122,6 +122,22 @@ def test_many_dots_are_gathered() -> None:
     assert ((owner > 0) == (many > 0)).all() and len(boxes) == owner.max()
 
 
+def test_many_dots_are_gathered_no_further_than_needed() -> None:
+    """Forty dots in pairs: those of a pair are five apart, the pairs seven, which one more step would join as well."""
+    dots = [(x, y, x + 1, y + 1) for y in (50, 150) for at in range(10, 130, 12) for x in (at, at + 5)]
+    found = sorted(geometry.regions(mask((200, 200), *dots)))
+    assert found == [(at, y, at + 6, y + 1) for at in range(10, 130, 12) for y in (50, 150)]
+
+
+def test_what_others_have_painted_already_has_no_window() -> None:
+    """A bar whose upper end lies within one angle's bounds and whose lower end within another's."""
+    first, second = [(0, 100, 100, 101), (0, 100, 1, 160)], [(0, 259, 100, 260), (99, 155, 100, 260)]
+    painted = mask((100, 300), *first, *second, (45, 130, 55, 190))
+    assert len(geometry.regions(painted)) == 3
+    boxes, owner = geometry.painted_windows(painted, 16, 1.0)
+    assert len(boxes) == owner.max() == 2 and ((owner > 0) == (painted > 0)).all()
+
+
 # crops
 
 
@@ -154,6 +170,11 @@ def test_a_crop_is_the_picture_and_repeats_its_edge(box) -> None:
 )
 def test_amounts_for_a_shape(size, ratio: float, anchor, expected) -> None:
     assert geometry.outpaint_amounts(size, ratio, anchor) == expected
+
+
+def test_a_picture_is_enlarged_around_its_middle_where_nothing_is_said() -> None:
+    assert geometry.outpaint_amounts((100, 100), 2.0) == (50, 0, 50, 0)
+    assert geometry.outpaint_amounts((100, 100), 0.5) == (0, 50, 0, 50)
 
 
 @pytest.mark.parametrize("ratio", [0.049, 20.1, -1.0])

@@ -95,7 +95,7 @@ def test_drawing_cell_by_cell_is_the_pass_that_was_taught() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("guidance", [0.0, 3.0])
+@pytest.mark.parametrize("guidance", [0.0, 1.0, 3.0])
 def test_the_sampler_draws_what_refined_logits_say(guidance: float) -> None:
     model = refined()
     transformer, tokenizer = model.transformer, model.tokenizer
