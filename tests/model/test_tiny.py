@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,36 @@ def test_a_start_is_taken_from_a_file_or_refused(tmp_path: Path) -> None:
         load_start(other.decoder, file)
     with pytest.raises(ValueError, match="no file"):
         load_start(other.decoder, tmp_path / "missing.pth")
+
+
+class Code:
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
+def test_a_start_that_is_damaged_or_more_than_weights_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    encoder, path = build().encoder, tmp_path / "evil.pth"
+    assert isinstance(encoder, TinyEncoder)
+    torch.save({"0.weight": Code()}, path)
+    for data in (path.read_bytes(), pickle.dumps({"0.weight": Code()}, 2), b"no weights at all", b""):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=r"evil\.pth is damaged or holds more than plain weights") as error:
+            load_start(encoder, path)
+        assert "\n" not in str(error.value) and not (tmp_path / "ran").exists()
+
+
+def test_a_start_that_a_gpu_wrote_is_read_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, path = build().encoder, tmp_path / "encoder.pth"
+    assert isinstance(encoder, TinyEncoder)
+    state = {name: value + 1 for name, value in encoder.layers.state_dict().items()}
+    monkeypatch.setattr(torch.serialization, "location_tag", lambda _: "cuda:0")
+    torch.save(state, path)
+    assert b"cuda:0" in path.read_bytes()
+    load_start(encoder, path)
+    assert all(torch.equal(value, state[name]) for name, value in encoder.layers.state_dict().items())
 
 
 def test_a_model_with_both_new_parts_is_written_and_read(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ published. The entries of `layers` are numbered as in the published files, which
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import torch
@@ -75,12 +76,15 @@ class TinyDecoder(nn.Module):
 
 
 def load_start(module: TinyEncoder | TinyDecoder, path: Path) -> None:
-    """Take the published weights as the start. ValueError where the file is missing or of another layout."""
+    """Take the published weights as the start. ValueError where the file is missing, damaged or of another layout;
+    code in it never runs."""
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         module.layers.load_state_dict({name: value.float() for name, value in weights.items()})
     except FileNotFoundError:
         raise ValueError(f"there is no file {path} to start from") from None
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise ValueError(f"{path} is damaged or holds more than plain weights, and was not opened") from error
     except (RuntimeError, AttributeError) as error:
         kind = type(module).__name__
         raise ValueError(f"{path} does not fit a {kind} of this size: {str(error).splitlines()[0]}") from error
