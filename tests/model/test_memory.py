@@ -77,6 +77,17 @@ def test_what_glibc_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said == [(-3, 2**30), (-1, 2**31 - 1), (-8, 2)]
     memory.give_back_memory()
     assert said[3:] == [(0,)]
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
+
+
+@pytest.mark.parametrize("error", [OSError, AttributeError, TypeError])
+def test_other_c_libraries_are_left_alone(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have no such functions, or there is none to be asked at all."""
+    asked: list[str | None] = []
+
+    def library(name: str | None) -> None:
+        asked.append(name)
+        raise error
+
+    monkeypatch.setattr(ctypes, "CDLL", library)
     memory.keep_freed_memory(), memory.give_back_memory()
-    assert len(said) == 4, "other C libraries are left alone"
+    assert asked == [None, None]
