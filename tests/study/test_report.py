@@ -46,7 +46,7 @@ def tables(csv: Path) -> Path:
             Log(csv / "scaling.csv").write({
                 "depth": depth, "N": n, "at": name, "seed": 0, "pictures": seen, "flop": flop, "weights": "ema",
                 **mean, "bits": mean["L_all"] * 680 / math.log(2), **errors, "train_L_all": mean["L_all"] * 0.99,
-                "apart": 0.03 if depth == 3 and name == "4e14" else 0.01,
+                "apart": 0.03 if depth == 3 and name == "2e14" else 0.01,
             })  # fmt: skip
     for run in ("level", "fall"):
         for step in (50, 100):

@@ -1,12 +1,12 @@
 """The paper's claims, measured in small: python -m var_core.study WHAT --out runs/study [--max-minutes M]
 
 Every command goes on where it was cut, and a run in pieces is the run at once. In this order; hours are of one core,
-from the measured time of a step (45 GFLOP/s at depth 3, 80 at depth 8, in bfloat16); scaling and peers may run side by
+from the measured time of a step (24 GFLOP/s at depth 2, 53 at depth 5, in bfloat16); scaling and peers may run side by
 side, each on a core of its own:
 
     tokens --tokenizer MODEL --data pictures.zip          1 h   features and tokens, once
-    scaling                                              10 h   rates at both ends, then five sizes by four budgets
-    peers train                                          11 h   VAR and five peers, three rates, 3e14 FLOP each
+    scaling                                               9 h   rates at both ends, then five sizes by four budgets
+    peers train                                          10 h   VAR and five peers, three rates, 2e14 FLOP each
     peers measure --data pictures.zip                     4 h   guidance swept, the table
     peers speed                                         0.1 h   seconds a picture, side by side
     peers sheet --data pictures.zip                     0.1 h   one contact sheet (peers sample NAME: one member's)

@@ -23,7 +23,7 @@ from .tokens import KINDS, Cache, canvas_of, gather
 from .training import Choices, Deadline, Machine, batch_for, cool_from, foretell, steps_for, train
 from .trunk import size
 
-DEPTH, FLOP = 5, 3e14
+DEPTH, FLOP = 4, 2e14
 GUIDANCES = (0.0, 0.5, 1.0, 2.0, 4.0)
 _SWEPT = 256  # pictures of a try
 _BATCH = 32

@@ -19,7 +19,7 @@ from .training import Choices, Deadline, Foretold, Machine, cool_from, foretell,
 from .trunk import size
 
 DEPTHS = (2, 3, 4, 5, 6)
-BUDGETS = (3e13, 7e13, 2e14, 4e14)
+BUDGETS = (2e13, 5e13, 1e14, 2e14)
 RATES = (1e-3, 2e-3, 4e-3)  # tried at both ends of the sizes
 RATE_BUDGET = 3e13
 EQUAL = "equal"  # the point at which every size has seen as many pictures as the largest at its largest budget
