@@ -5,10 +5,11 @@
     python tests/mutate.py --named                                 the faults of mutants_named.py, all of them
 
 Works in copies of the checkout. Every fault gets the tests of its own module and the end-to-end test, of those the ones
-that pass over its lines (found by one traced run), the quickest first, at most --budget seconds of them; a test that
-fails, hangs or runs out of processor time has noticed. What survives is printed, all is written to --out: a second
-call goes on there, and tries survivors again where tests have changed. mutants_equivalent.txt lists faults that change
-nothing anybody could see, each with its reason. Linux and macOS (it forks).
+that pass over its lines (found by one traced run), those of the module's own file first, then the quickest, at most
+--budget seconds of them; a test that fails, hangs or runs out of processor time has noticed. What survives is printed,
+all is written to --out: a second call goes on there, and tries survivors again where tests have changed.
+mutants_equivalent.txt lists faults that change nothing anybody could see, each with its reason. Linux and macOS (it
+forks).
 """
 
 from __future__ import annotations
@@ -221,7 +222,9 @@ class Mutation:
             print(f"left out, fails or is skipped without a fault: {name}", flush=True)
 
     def choose(self, fault: Fault) -> tuple[list[str], float]:
-        """The tests that pass over the fault's lines, quickest first, and their seconds together."""
+        """The tests that pass over the fault's lines, those of the module's own file first, then the quickest; and
+        their seconds together."""
+        own = f"/test_{Path(fault.path).stem}.py::"
         found = self.maps[" ".join(fault.tests)]
         tests = {name: test for name, test in found["tests"].items() if name not in found["failed"]}
         shared = fault.lines & set(found["shared"].get(fault.path, ()))
@@ -231,7 +234,7 @@ class Mutation:
         else:
             over = set(tests)
         chosen, total = [], 0.0
-        for name in sorted(over, key=lambda name: (tests[name]["elsewhere"], tests[name]["seconds"])):
+        for name in sorted(over, key=lambda n: (tests[n]["elsewhere"], own not in n, tests[n]["seconds"])):
             total += tests[name]["seconds"]
             if chosen and total > self.options.budget:
                 break
