@@ -224,7 +224,7 @@ class Mutation:
     def choose(self, fault: Fault) -> tuple[list[str], float]:
         """The tests that pass over the fault's lines, those of the module's own file first, then the quickest; and
         their seconds together."""
-        own = f"/test_{Path(fault.path).stem}.py::"
+        own = f"/test_{Path(fault.path).stem}"
         found = self.maps[" ".join(fault.tests)]
         tests = {name: test for name, test in found["tests"].items() if name not in found["failed"]}
         shared = fault.lines & set(found["shared"].get(fault.path, ()))

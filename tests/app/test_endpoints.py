@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,10 +39,10 @@ def work(model_file: Path) -> Iterator[Work]:
 
 
 @pytest.fixture
-def upload(tmp_path: Path) -> Iterator[Any]:
+def upload() -> Iterator[Any]:
     """Puts a picture where uploads lie and says so as a client does."""
-    folder = Path(get_upload_folder()) / tmp_path.name
-    folder.mkdir(parents=True)
+    Path(get_upload_folder()).mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=get_upload_folder()))
     made = []
 
     def put(picture: Image.Image, name: str = "photo.png") -> dict[str, str]:
