@@ -14,6 +14,7 @@ from var_core.study.report import gather_runs
 from var_core.study.scaling import EQUAL, Grid, budget_name, choose_rates, points, rows, scaling
 from var_core.study.tokens import Cache, Data
 from var_core.study.training import Choices, Course, Deadline, Machine, cool_from, foretell, summary, train
+from var_core.train.run import Log
 
 CPU = Machine(torch.device("cpu"))
 
@@ -66,6 +67,12 @@ def test_every_run_is_on_record(tokens: Cache, done: Path) -> None:
         assert float(row["flop"]) > 0 and float(row["loss"]) > 0 and 0 < float(row["minutes"]) < 60
     gather_runs(done)
     assert rows(done / "csv" / "runs.csv") == table, "a second time replaces the first"
+
+
+def test_a_record_without_its_runs_stays(tmp_path: Path) -> None:
+    Log(tmp_path / "csv" / "runs.csv").write({"run": "peers/var", "step": 5})
+    gather_runs(tmp_path)
+    assert rows(tmp_path / "csv" / "runs.csv") == [{"run": "peers/var", "step": "5"}]
 
 
 def test_a_pause_is_no_work(tokens: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,14 +18,14 @@ TABLES = (
 
 
 def gather_runs(out: Path) -> None:
-    """The logs of all training runs under `out` as one table, out/csv/runs.csv."""
+    """The logs of all training runs under `out` as one table, out/csv/runs.csv; where there are none, it stays."""
+    found = [log for part in ("scaling", "peers") for log in sorted((out / part).rglob("log.csv"))]
     path = out / "csv" / "runs.csv"
-    path.unlink(missing_ok=True)
-    log = Log(path)
-    for part in ("scaling", "peers"):
-        for found in sorted((out / part).rglob("log.csv")):
-            for row in rows(found):
-                log.write({"run": found.parent.relative_to(out).as_posix(), **row})
+    if found:
+        path.unlink(missing_ok=True)
+    for log in found:
+        for row in rows(log):
+            Log(path).write({"run": log.parent.relative_to(out).as_posix(), **row})
 
 
 def report(csv: Path, docs: Path) -> list[Path]:
