@@ -120,6 +120,8 @@ def _detail(way: Way, pixels: int, painted: int) -> int:
     """Bytes that detail takes for a window of so many pixels, which looks a little further around where it is small:
     measured on windows of 9 megapixels. What continues the surroundings matches no more than 1600 pixels square, and
     holds larger windows in parts."""
-    if way == "continued" and pixels > 1600**2:
+    if way == "refined":
+        return 30 * pixels + 70 * painted + 80_000_000
+    if pixels > 1600**2:
         return 40 * pixels + 35 * painted + 280_000_000
     return 75 * max(pixels, min(9 * pixels // 4, 1280**2)) + 170 * painted

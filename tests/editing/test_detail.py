@@ -10,6 +10,7 @@ from var_core.editing import detail, joining, patches
 from var_core.editing.detail import continued, refined
 from var_core.editing.joining import bands, joined
 from var_core.editing.patches import Match
+from var_core.model.superres import SuperResolution, SuperResolutionConfig, bundled_superres
 
 
 def woven(side: int, seed: int = 0) -> np.ndarray:
@@ -32,12 +33,11 @@ def with_hole(side: int = 160) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return photo, cv2.GaussianBlur(photo, (0, 0), 4), hole
 
 
-@pytest.mark.parametrize("way", ["continued", "refined"])
-def test_the_hole_becomes_as_sharp_as_its_surroundings(way: str) -> None:
+def test_the_hole_becomes_as_sharp_as_its_surroundings() -> None:
     photo, soft, hole = with_hole()
-    steps = continued(photo, soft, hole, ~hole, 3) if way == "continued" else refined(photo, soft, hole, ~hole, 4, 3)
+    steps = continued(photo, soft, hole, ~hole, 3)
     pictures = list(steps.pictures)
-    assert len(pictures) == steps.count == (1 if way == "continued" else 2)
+    assert len(pictures) == steps.count == 1
     assert pictures[-1].shape == photo.shape
     assert np.array_equal(pictures[-1][~hole], photo[~hole]), "what is known stays"
     wanted = sharpness(photo, hole)
@@ -91,40 +91,77 @@ def test_what_is_neither_known_nor_in_the_hole_is_not_copied() -> None:
 
 
 def test_nothing_to_copy_from_leaves_the_models_picture() -> None:
-    photo, soft, _ = with_hole(60)
+    photo, soft, hole = with_hole(60)
     everywhere = np.ones((60, 60), bool)
-    for steps in (
-        continued(photo, soft, everywhere, ~everywhere, 1),
-        refined(photo, soft, everywhere, ~everywhere, 2, 1),
-    ):
-        assert steps.count == 1 and np.array_equal(next(iter(steps.pictures)), soft)
+    steps = continued(photo, soft, everywhere, ~everywhere, 1)
+    assert steps.count == 1 and np.array_equal(next(iter(steps.pictures)), soft)
+    nothing = np.zeros_like(hole)
+    steps = refined(photo, soft, nothing, ~nothing, 2, 3, Marking())
+    assert steps.count == 1 and np.array_equal(next(iter(steps.pictures)), photo)
 
 
-def test_the_models_picture_stays_where_it_is_refined() -> None:
+class Marking(SuperResolution):
+    """Adds 40 to what it is given, and remembers what that was."""
+
+    def __init__(self) -> None:
+        super().__init__(SuperResolutionConfig(width=2, blocks=1))
+        self.seen: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def sharpened(self, picture: np.ndarray, noise: np.ndarray, rows: slice) -> np.ndarray:
+        assert noise.shape == picture.shape[:2] and 0.9 < noise.std() < 1.1
+        self.seen.append((picture.copy(), noise.copy()))
+        return picture[rows] + 40
+
+
+@pytest.mark.parametrize(("times", "levels"), [(1.2, 1), (2, 1), (2.1, 2), (4, 2), (7, 3)])
+def test_what_was_drawn_is_sharpened_factor_by_factor(times: float, levels: int) -> None:
     photo, _, hole = with_hole()
-    soft = np.where(hole[..., None], np.array((40, 90, 200), np.uint8), photo)
-    made = list(refined(photo, soft, hole, ~hole, 4, 3).pictures)[-1]
-    assert np.abs(made[hole].mean(0) - (40, 90, 200)).max() < 8
-    assert sharpness(made, hole) > 0.4 * sharpness(photo, hole)
+    soft, net = np.where(hole[..., None], np.array((40, 90, 100), np.uint8), photo), Marking()
+    steps = refined(photo, soft, hole, ~hole, times, 3, net)
+    pictures = list(steps.pictures)
+    assert len(pictures) == steps.count == levels
+    assert all(np.array_equal(made[~hole], photo[~hole]) for made in pictures)
+    inner = cv2.erode(hole.astype(np.uint8), np.ones((25, 25))) > 0
+    for number, made in enumerate(pictures, 1):
+        assert np.abs(made[inner].astype(int) - (40 + 40 * number, 90 + 40 * number, 100 + 40 * number)).max() <= 1
+    widths = [picture.shape[1] for picture, _ in net.seen]
+    assert widths == sorted(widths) and widths[-1] == 160 and widths[0] == -(-160 // 2 ** (levels - 1))
+    other = Marking()
+    list(refined(photo, soft, hole, ~hole, times, 4, other).pictures)
+    assert not np.array_equal(other.seen[0][1], net.seen[0][1]), "another seed, another grain"
+    around = net.seen[-1][0]
+    assert np.array_equal(around[~hole], photo[~hole]), "it sees the photo around the hole as it is"
 
 
-def test_what_the_model_could_draw_stays_as_it_drew_it() -> None:
-    photo, soft, hole = with_hole()
-    made = list(refined(photo, soft, hole, ~hole, 2, 3).pictures)[-1]
-    inside = cv2.erode(hole.astype(np.uint8), np.ones((9, 9)))[::2, ::2] > 0
-    own, drawn, real = (
-        cv2.resize(each, (80, 80), interpolation=cv2.INTER_AREA)[inside] for each in (made, soft, photo)
-    )
-    change = np.abs(own.astype(int) - drawn).mean()
-    assert change < 0.25 * np.abs(real.astype(int) - drawn).mean(), "at its own resolution"
-    assert np.abs(made.astype(int) - soft)[hole].mean() > 1.5 * change, "what is finer is new"
+def test_a_large_hole_is_sharpened_part_by_part_with_the_same_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, soft, hole = with_hole(200)
+    net = bundled_superres()
+    whole = list(refined(photo, soft, hole, ~hole, 4, 3, net).pictures)
+    monkeypatch.setattr(detail, "_STRIP", 200 * 17)
+    steps = refined(photo, soft, hole, ~hole, 4, 3, net)
+    pictures = list(steps.pictures)
+    assert len(whole) == 2 < 8 < len(pictures) == steps.count
+    assert np.array_equal(whole[-1], pictures[-1])
+    changed = [np.flatnonzero((made != pictures[-2]).any((1, 2))) for made in pictures[-1:]]
+    assert len(changed[0]) <= 18, "each step tells its own rows"
+    assert all(np.array_equal(made[~hole], photo[~hole]) for made in pictures)
 
 
-@pytest.mark.parametrize("way", ["continued", "refined"])
-def test_large_windows_are_copied_in_larger_pieces(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_lies_near_the_hole_is_looked_at() -> None:
+    photo = woven(400)
+    hole = np.zeros((400, 400), bool)
+    hole[180:220, 30:60] = True
+    soft, net = cv2.GaussianBlur(photo, (0, 0), 4), Marking()
+    far = photo.copy()
+    far[:, 200:] = 0
+    ends = [list(refined(each, soft, hole, ~hole, 2, 3, net).pictures)[-1][hole] for each in (photo, far)]
+    assert np.array_equal(*ends) and net.seen[0][0].shape == (40 + 2 * 64, 60 + 64, 3)
+
+
+def test_large_windows_are_copied_in_larger_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detail, "_LARGEST", 90)
     photo, soft, hole = with_hole()
-    steps = continued(photo, soft, hole, ~hole, 3) if way == "continued" else refined(photo, soft, hole, ~hole, 4, 3)
+    steps = continued(photo, soft, hole, ~hole, 3)
     pictures = list(steps.pictures)
     made = pictures[-1]
     assert len(pictures) == steps.count
@@ -216,20 +253,6 @@ def test_what_one_patch_has_found_its_neighbours_on_all_sides_take(way: tuple[in
     match._ask_neighbours((1,))
     beside = match.ids[10 + way[0], 22 + way[1]]
     assert (match.found[beside] - match.at[beside]).tolist() == [0, -28]
-
-
-def test_what_is_drawn_is_matched_with_what_looks_like_it() -> None:
-    """Two places side by side in the hole: the way to either is found, to the pixel at the border between them."""
-    grain = np.random.default_rng(3).normal(0, 300, (100, 160, 3)).astype(np.float32)
-    photo = (cv2.GaussianBlur(grain, (0, 0), 2) + 128).astype(np.float32)
-    hole, ways = np.zeros((100, 160), bool), np.zeros((100, 160, 2), np.int32)
-    hole[40:70, 65:95] = True
-    drawn = photo.copy()
-    for left, right, (down, across) in ((50, 80, (0, -45)), (80, 110, (-5, 45))):
-        drawn[25:85, left:right] = photo[25 + down : 85 + down, left + across : right + across]
-        ways[25:85, left:right] = down, across
-    found = detail._fitting(drawn, photo, hole, ~hole, np.random.default_rng(0))
-    assert (found == ways)[hole].all(1).mean() > 0.99
 
 
 def test_how_much_a_patch_counts_follows_how_well_it_fits_among_all() -> None:

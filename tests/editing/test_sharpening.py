@@ -14,6 +14,7 @@ from var_core.editing import detail
 from var_core.editing.detail import Steps, _bytes, _hints, _is_matched, _Level
 from var_core.editing.painting import Painting, _aside
 from var_core.editing.plan import Plan, plan_edit
+from var_core.model.superres import bundled_superres
 from var_core.request import Edit, Way, seed_of
 
 PHOTO, HOLE = scenery(300, 260), (90, 70, 170, 150)
@@ -68,7 +69,7 @@ def test_a_window_is_sharpened_in_its_own_way(monkeypatch: pytest.MonkeyPatch, l
         asked, (5, seed_of(5, 0, 3)), ((200, 30, 30), (30, 200, 30)), strict=True
     ):
         assert photo.shape == soft.shape and photo.shape[:2] == hole.shape == known.shape
-        assert rest == ([(box[2] - box[0]) / 32, seed] if label else [seed])
+        assert rest == ([(box[2] - box[0]) / 32, seed, bundled_superres()] if label else [seed])
         assert not (hole & known).any() and (hole | known).all(), "one window: what is not drawn is known"
         inner = np.argwhere(hole)
         y, x = (inner.min(0) + inner.max(0)) // 2

@@ -9,17 +9,22 @@ import shutil
 from pathlib import Path
 
 import commands
+import numpy as np
 import pytest
 import torch
 from commands import SHARED
+from PIL import Image
 from shapes import draw, folder
 
 from var_core import Chance, Edit, Engine
 from var_core.model.checkpoints import load_model
+from var_core.model.superres import SuperResolutionConfig, load_superres
 from var_core.model.tiny import TinyDecoder, TinyEncoder
+from var_core.pictures.data import stack, to_model
 from var_core.train.__main__ import build_parser, main
 from var_core.train.parts import compare_parts
 from var_core.train.run import load_state, save_state
+from var_core.train.superres import edges, softened
 
 COMMON = ["--float32", "--device", "cpu"]
 OPTIONS = {
@@ -27,6 +32,7 @@ OPTIONS = {
     "transformer": ["--depth", "2", "--width", "32", "--heads", "2", "--batch", "4"],
     "decoder": ["--batch", "4", "--most", "1"],
     "refiner": ["--batch", "4", "--width", "32"],
+    "superres": ["--batch", "4", "--width", "8", "--blocks", "1"],
 }
 
 
@@ -64,13 +70,13 @@ def test_a_cut_run_equals_an_uncut_one(stage: str, data: Path, runs: Path, tmp_p
     assert whole["step"] == cut["step"] == 3
     for part in ("trained", "average"):
         assert all(torch.equal(whole[part][name], cut[part][name]) for name in whole[part])
-    if stage == "decoder":
+    if stage in ("decoder", "superres"):
         assert whole["ratio"] == cut["ratio"] > 0
 
 
-@pytest.mark.parametrize("stage", ["tokenizer", "transformer", "decoder"])
+@pytest.mark.parametrize("stage", ["tokenizer", "transformer", "decoder", "superres"])
 def test_two_processes_equal_one_with_the_same_batch(stage: str, data: Path, runs: Path, tmp_path: Path) -> None:
-    """Shares of 2 and 3 pictures; of the decoder's those of one process are all cut short."""
+    """Shares of 2 and 3 pictures; of the decoder's those of one process are all cut short, of the others rebuilt."""
     common = [*command(stage, data, runs), "--steps", "2", "--batch", "5"]
     assert main([*common, "--out", str(tmp_path / "one")]) == 0
     done = commands.command(*SHARED, "-m", "var_core.train", *common, "--out", tmp_path / "two", OMP_NUM_THREADS="1")
@@ -81,7 +87,7 @@ def test_two_processes_equal_one_with_the_same_batch(stage: str, data: Path, run
     # weights hardly move in a few warm-up steps; the optimizers' mean gradients tell every mistake
     for a, b in zip(moments(one), moments(two), strict=True):
         assert a.norm() > 0 and (a - b).norm() < 2e-3 * a.norm()
-    if stage == "decoder":
+    if stage in ("decoder", "superres"):
         assert float(two["ratio"]) == pytest.approx(float(one["ratio"]), rel=1e-3)
         nets = [torch.cat([v.flatten() for v in run["critics"]["nets"].values()]) for run in (one, two)]
         assert (nets[0] - nets[1]).norm() < 1e-3 * nets[0].norm()
@@ -162,6 +168,26 @@ def test_a_refiner_goes_into_the_file(data: Path, runs: Path, model_file: Path, 
     capsys.readouterr()
     assert main(["export", *names, "--refiner", str(runs / "refiner"), "--out", str(place)]) == 1
     assert "another transformer" in capsys.readouterr().err
+
+
+def test_what_sharpens_is_a_file_of_its_own(runs: Path) -> None:
+    net = load_superres(runs / "superres" / "superres.safetensors")
+    trained = state(runs / "superres")["average"]
+    assert net.config == SuperResolutionConfig(width=8, blocks=1) and trained["out.weight"].abs().max() > 0
+    assert torch.equal(net.state_dict()["out.weight"], trained["out.weight"].bfloat16().float())
+    assert Image.open(runs / "superres" / "grid.png").size == (6 * 56, 5 * 56)
+
+
+@pytest.mark.parametrize("times", [1.3, 2.0])
+def test_crops_are_made_soft_and_stay_in_place(times: float) -> None:
+    """Rebuilt or not, what the network is given is the crop that it is to make."""
+    ramp = np.linspace(0, 255, 60).astype(np.uint8)
+    picture = np.dstack((np.tile(ramp, (60, 1)), np.tile(ramp[:, None], (1, 60)), np.full((60, 60), 90, np.uint8)))
+    soft = softened(picture, times)
+    assert soft.shape == picture.shape and np.abs(soft.astype(int) - picture).max() <= 4
+    dots = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    sharp = [float(edges(to_model(stack([each]), torch.device("cpu")))) for each in (dots, softened(dots, times))]
+    assert sharp[1] < (0.6 if times < 2 else 0.3) * sharp[0]
 
 
 def test_parts_are_compared_in_a_table(tmp_path: Path) -> None:

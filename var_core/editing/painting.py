@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ..model.superres import bundled_superres
 from ..request import Box, Pass, Way, inside, seed_of
 from . import detail, geometry
 from .compositing import blend, match_surroundings
@@ -100,7 +101,8 @@ class Painting:
             own = seed_of(seed, number, candidates[index])
             if way == "continued":
                 return detail.continued(photo, soft, hole, known, own, aside=_aside(seed, candidates[index]))
-            return detail.refined(photo, soft, hole, known, (box[2] - box[0]) / patch.width, own)
+            times = (box[2] - box[0]) / patch.width
+            return detail.refined(photo, soft, hole, known, times, own, bundled_superres())
 
         def levels(steps: detail.Steps | None) -> Iterator[list[Image.Image]]:
             windows = [patch.resize(alpha.size, Image.Resampling.LANCZOS) for patch in self.drawn]

@@ -1,4 +1,4 @@
-"""python -m var_core.train tokenizer | transformer | decoder | refiner | export | parts | split | join
+"""python -m var_core.train tokenizer | transformer | decoder | refiner | superres | export | parts | split | join
 
 Several GPUs or machines: torchrun --nproc-per-node 4 -m var_core.train ... with the same options; --batch counts the
 pictures of all processes together."""
@@ -18,6 +18,7 @@ import torch
 from ..measures.likelihood import Likelihood, everything
 from ..model.memory import keep_freed_memory
 from ..model.precision import fast_bfloat16
+from ..model.superres import SuperResolutionConfig
 from ..model.tokenizer import Tokenizer, TokenizerConfig, tiny_config
 from ..model.transformer import TransformerConfig
 from ..pictures.data import Pictures, load_pictures
@@ -27,6 +28,7 @@ from .export import export, load_pair, load_tokenizer
 from .parts import STAGES, compare_parts
 from .refiner import DEFAULTS, train_refiner
 from .run import Length
+from .superres import SuperResolutionTraining, train_superres
 from .tokenizer import TokenizerTraining, train_tokenizer
 from .transformer import HoledPictures, TransformerTraining, train_transformer
 from .travel import join_run, split_run
@@ -109,6 +111,21 @@ def _refiner(stages: Any) -> None:
     add("--corruption", type=float, default=DEFAULTS.corruption, help="share of wrong codes, at most (%(default)s)")
 
 
+def _superres(stages: Any) -> None:
+    parser, choices = (
+        stages.add_parser("superres", help="train what sharpens pictures"),
+        SuperResolutionTraining(),
+    )
+    _common(parser, choices)
+    add = parser.add_argument
+    add("--tokenizer", required=True, type=Path, help="run of the tokenizer, or a model, that rebuilds pictures")
+    add("--width", type=int, default=SuperResolutionConfig.width, help="channels (default %(default)s)")
+    add("--blocks", type=int, default=SuperResolutionConfig.blocks, help="of three convolutions (default %(default)s)")
+    add("--features", type=float, default=choices.features, help="weight of lite0's features (default %(default)s)")
+    add("--pull", type=float, default=choices.pull, help="of the critics, 0: none (default %(default)s)")
+    add("--rebuilt", type=float, default=choices.rebuilt, help="share of a batch rebuilt (default %(default)s)")
+
+
 def _parts(stages: Any) -> None:
     parser = stages.add_parser("parts", help="short runs with one part of the recipes left out at a time: a table")
     add = parser.add_argument
@@ -140,7 +157,7 @@ def _files(stages: Any) -> None:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m var_core.train", description=__doc__)
     stages = parser.add_subparsers(dest="stage", required=True)
-    for add in (_tokenizer, _transformer, _decoder, _refiner, _parts, _files):
+    for add in (_tokenizer, _transformer, _decoder, _refiner, _superres, _parts, _files):
         add(stages)
     return parser
 
@@ -179,7 +196,7 @@ def _train(args: argparse.Namespace, workers: Workers) -> dict:
     where = {"length": length, "workers": workers, "bfloat16": bool(half)}
     stages = {
         "tokenizer": _train_tokenizer, "transformer": _train_transformer, "decoder": _train_decoder,
-        "refiner": _train_refiner,
+        "refiner": _train_refiner, "superres": _train_superres,
     }  # fmt: skip
     return stages[args.stage](args, where)
 
@@ -269,6 +286,16 @@ def _train_refiner(args: argparse.Namespace, where: dict) -> dict:
         model, choices, pictures, args.out, width=args.width or max(32, width // 64 * 32), measure=measure,
         length=where["length"], bfloat16=half,
     )  # fmt: skip
+
+
+def _train_superres(args: argparse.Namespace, where: dict) -> dict:
+    tokenizer, _ = load_tokenizer(args.tokenizer)
+    config = SuperResolutionConfig(width=args.width, blocks=args.blocks)
+    size = tokenizer.config.resolution
+    large = args.largest or size * 7 // 4
+    train, val = (load_pictures(args.data, split, size, large) for split in ("train", "val"))
+    sources = [train, *_free(args, "train", size)]
+    return train_superres(config, tokenizer, _choices(SuperResolutionTraining, args), sources, val, args.out, **where)
 
 
 def _likelihood(

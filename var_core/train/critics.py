@@ -63,12 +63,16 @@ def _critic(width: int) -> nn.Sequential:
 
 
 class Critics:
-    """Critics on five maps with hinge losses. `fooling` is for the pictures' maker, `learn` for the critics."""
+    """Critics on lite0's five maps, after others of as many channels as `before` says, with hinge losses. `fooling` is
+    for the pictures' maker, `learn` for the critics."""
 
-    def __init__(self, rate: float, workers: Workers, bfloat16: bool = True, width: int = 64) -> None:
+    def __init__(
+        self, rate: float, workers: Workers, bfloat16: bool = True, width: int = 64, before: tuple[int, ...] = ()
+    ) -> None:  # fmt: skip
+        widths = (*before, *_MAP_WIDTHS)
         self.workers, self.half = workers, torch.autocast(workers.device.type, torch.bfloat16, enabled=bfloat16)
-        self.mixing = Mixing(_MAP_WIDTHS, width).to(workers.device)
-        self.nets = nn.ModuleList(_critic(width) for _ in _MAP_WIDTHS).to(workers.device)
+        self.mixing = Mixing(widths, width).to(workers.device)
+        self.nets = nn.ModuleList(_critic(width) for _ in widths).to(workers.device)
         self.optimizer = torch.optim.Adam(self.nets.parameters(), lr=rate, betas=(0.0, 0.99))
 
     def _scores(self, maps: list[Tensor]) -> list[Tensor]:
