@@ -246,7 +246,8 @@ def events(url: str, name: str, given: dict) -> str:
         return http.get(f"{url}/gradio_api/call/{name}/{joined.json()['event_id']}").text
 
 
-def test_an_outpainting_beyond_all_bounds_is_refused_at_once(client: Client, tmp_path: Path) -> None:
+def test_an_outpainting_beyond_all_bounds_is_refused_at_once(url: str, tmp_path: Path) -> None:
+    """Each by a client of its own: one that asks again within milliseconds may listen to the stream that ends."""
     scenery(*SIZE).save(tmp_path / "photo.png")
     sent = handle_file(tmp_path / "photo.png")
     for amounts, words in (
@@ -255,8 +256,9 @@ def test_an_outpainting_beyond_all_bounds_is_refused_at_once(client: Client, tmp
         ({"ratio": 50}, "The ratio must be a number from 0.05 to 20, got 50"),
         ({"ratio": 2, "anchor": "middle"}, "the anchor must be one of|The anchor must be one of"),
     ):
+        own = Client(url, verbose=False, download_files=str(tmp_path))
         with pytest.raises(Exception, match=words):
-            client.predict(sent, api_name="/outpaint", **amounts)
+            own.predict(sent, api_name="/outpaint", **amounts)
 
 
 def test_a_branch_goes_on_with_the_model_of_its_result(url: str, tmp_path: Path) -> None:

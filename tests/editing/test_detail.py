@@ -116,14 +116,15 @@ class Marking(SuperResolution):
 @pytest.mark.parametrize(("times", "levels"), [(1.2, 1), (2, 1), (2.1, 2), (4, 2), (7, 3)])
 def test_what_was_drawn_is_sharpened_factor_by_factor(times: float, levels: int) -> None:
     photo, _, hole = with_hole()
-    soft, net = np.where(hole[..., None], np.array((40, 90, 100), np.uint8), photo), Marking()
+    soft, net = np.where(hole[..., None], np.array((20, 30, 40), np.uint8), photo), Marking()
     steps = refined(photo, soft, hole, ~hole, times, 3, net)
     pictures = list(steps.pictures)
     assert len(pictures) == steps.count == levels
     assert all(np.array_equal(made[~hole], photo[~hole]) for made in pictures)
     inner = cv2.erode(hole.astype(np.uint8), np.ones((25, 25))) > 0
     for number, made in enumerate(pictures, 1):
-        assert np.abs(made[inner].astype(int) - (40 + 40 * number, 90 + 40 * number, 100 + 40 * number)).max() <= 1
+        more = 60 if levels == 1 else 28 * number + 12 * (number == levels)
+        assert np.abs(made[inner].astype(int) - (20 + more, 30 + more, 40 + more)).max() <= 1
     widths = [picture.shape[1] for picture, _ in net.seen]
     assert widths == sorted(widths) and widths[-1] == 160 and widths[0] == -(-160 // 2 ** (levels - 1))
     other = Marking()

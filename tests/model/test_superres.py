@@ -82,7 +82,7 @@ def test_a_file_that_is_none_is_one_sentence(tmp_path: Path, model_file: Path, m
 
 
 def test_the_bundled_one_sharpens_photographs() -> None:
-    photo = cv2.cvtColor(cv2.imread(str(sorted(EXAMPLES.glob("*.jpg"))[0])), cv2.COLOR_BGR2RGB)[:400, :400]
+    photo = cv2.cvtColor(cv2.imread(str(EXAMPLES / "dandelion.jpg")), cv2.COLOR_BGR2RGB)[:400, :400]
     height, width = photo.shape[:2]
     small = cv2.resize(photo, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
     soft = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32)
@@ -93,6 +93,6 @@ def test_the_bundled_one_sharpens_photographs() -> None:
         grey = cv2.cvtColor(picture.astype(np.float32), cv2.COLOR_RGB2GRAY)
         return float(np.abs(cv2.Laplacian(grey, cv2.CV_32F)).mean())
 
-    assert edges(soft) * 1.3 < edges(made) < 1.3 * edges(photo), "nearer to the photo's sharpness"
+    assert edges(soft) * 1.3 < edges(made) < edges(photo), "nearer to the photo's sharpness"
     back = cv2.resize(made, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
     assert np.abs(back - small).mean() < 4, "it is the same picture"

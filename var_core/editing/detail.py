@@ -38,6 +38,9 @@ _NEAR = (60.0, 30.0)  # how much it counts to be as high and as far across: grey
 _SLOPES = 1.7  # the weight of a pixel's slopes against its three colours
 _TONES = 2.0  # pixels within which tones follow the mean of all patches: above, grain is that of one
 _MARGIN = 64  # pixels around a hole that the network is shown
+# How much is taken of what the network adds: in one step, which has a model's own softness to make up for; in all steps
+# but the last, whose additions are enlarged and sharpened again; in the last.
+_ALONE, _EARLIER, _LAST = 1.5, 0.7, 1.0
 _STRIP = 200_000  # pixels that it is given at once, so that no step takes long
 _TRUST = 0.05  # how much the model's colours count where the surroundings go on: more, and they are its fog too
 
@@ -312,10 +315,12 @@ def _refined(
         if drawn is not here:
             large = cv2.resize(drawn, (here.shape[1], here.shape[0]), interpolation=cv2.INTER_CUBIC)
             drawn = np.where(is_hole[..., None], large, here)
+        strength = _ALONE if len(pictures) == 1 else _LAST if here is pictures[0] else _EARLIER
         seen, noise = drawn.astype(np.float32), rng.standard_normal(is_hole.shape, dtype=np.float32)
         for rows in _strips(is_hole):
             inside = is_hole[rows]
-            drawn[rows][inside] = _bytes(net.sharpened(seen, noise, rows)[inside])
+            added = net.sharpened(seen, noise, rows)[inside] - seen[rows][inside]
+            drawn[rows][inside] = _bytes(seen[rows][inside] + strength * added)
             out = photo.copy()
             whole = drawn if here is pictures[0] else cv2.resize(drawn, (width, height), interpolation=cv2.INTER_CUBIC)
             out[frame][hole[frame]] = whole[hole[frame]]
