@@ -39,12 +39,12 @@ class SuperResolutionTraining:
 
     batch: int = 8
     peak_rate: float = 4e-4
-    critics_rate: float = 2e-4
+    critics_rate: float = 4e-4
     decay: float = 0.999  # of the averaged weights
-    features: float = 0.4  # weight of lite0's features
+    features: float = 0.1  # weight of lite0's features
     pull: float = 3.0  # of the critics, relative to the other losses' pull
-    loose: float = 0.25  # weight of rebuilt crops' pixels: what a tokenizer has lost is anybody's guess
-    liveliness: float = 0.05  # weight of having as much texture
+    loose: float = 0.1  # weight of rebuilt crops' pixels: what a tokenizer has lost is anybody's guess
+    liveliness: float = 0.3  # weight of having as much texture
     least: float = 1.3  # times that a crop is enlarged
     most: float = 2.0
     rebuilt: float = 0.5  # share of a batch
