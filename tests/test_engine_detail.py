@@ -7,6 +7,8 @@ from conftest import SIDES, rectangle, scenery, whole_alpha
 from test_engine import finish, outside_is_equal, told
 
 from var_core import Chance
+from var_core.model import superres
+from var_core.request import requested
 
 LARGE = (300, 260)
 
@@ -55,3 +57,12 @@ def test_no_class_is_told_where_the_surroundings_go_on(engine) -> None:
         for words, asked in {"detail": {}, "without": {"detail": False}, "sketch": {"stop_scale": 5}}.items()
     }
     assert told_class == {"detail": False, "without": True, "sketch": True}
+
+
+def test_a_missing_network_is_said_before_the_run(engine, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(superres, "FILE", tmp_path / "superres.safetensors")
+    superres.bundled_superres.cache_clear()
+    asked = painted(task="edit", label="rose")
+    with pytest.raises(ValueError, match=r"there is no model file at .*superres\.safetensors"):
+        engine.run(*requested(**asked))
+    assert finish(engine, **asked, detail=False)[1].images and finish(engine, **painted())[1].images

@@ -26,6 +26,7 @@ from .model.checkpoints import Model
 from .model.memory import Remembered, keep_freed_memory
 from .model.precision import best_dtype, describe, packs, prefers_channels_last
 from .model.registry import DEFAULT, find_model, open_model
+from .model.superres import bundled_superres
 from .request import MAX_DRAWN, Chance, Edit, Frame, Pass, Result, seed_of
 from .sampling.graphs import StepGraphs
 from .sampling.sampler import SampleOptions, ScaleStep, sample
@@ -211,6 +212,8 @@ class Engine:
         """The loop of every run. `continued` per window: what is kept of an earlier run; `first`: number of the first
         candidate among those of its seed."""
         self._check_size(plan, chance)
+        if any(plan.way(number) == "refined" for number in range(len(plan.boxes))):
+            bundled_superres()  # what is missing is said before the run
         label = self.label_index(plan.edit.label)
         return self._run(plan, chance, options, label, continued, first)
 
