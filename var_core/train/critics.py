@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from .run import Run
 from .workers import Workers
 
 _MAP_WIDTHS = (16, 24, 40, 112, 320)  # channels of lite0's maps at strides 2 to 32
@@ -30,6 +31,14 @@ def feature_loss(made: list[Tensor], real: list[Tensor]) -> Tensor:
         for a, b in zip(made, real, strict=True)
     ]
     return torch.stack(each).mean(0)
+
+
+def balanced(run: Run[Any], pull: Tensor, other: Tensor) -> Tensor:
+    """What makes gradient `other` as large as `pull`, a mean over the steps (`run.kept["ratio"]`)."""
+    sizes = run.workers.total(torch.stack((pull.square().sum(), other.square().sum()))).sqrt()
+    ratio, before = sizes[0] / sizes[1].clamp_min(1e-12), run.kept["ratio"]
+    run.kept["ratio"] = torch.where(before > 0, 0.98 * before + 0.02 * ratio, ratio)
+    return run.kept["ratio"]
 
 
 class Mixing(nn.Module):

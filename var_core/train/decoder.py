@@ -23,7 +23,7 @@ from ..pictures.data import Pictures, to_images
 from ..sampling.sampler import filter_logits
 from .augment import own_chances, uniform
 from .codes import cut_after
-from .critics import Critics, feature_loss, pixel_loss
+from .critics import Critics, balanced, feature_loss, pixel_loss
 from .run import Descent, Length, Run
 from .tokenizer import Telling, decibels, wild_crops
 from .workers import Workers
@@ -184,12 +184,9 @@ class _Stage:
         figures = {"pixels": pixels, "features": looks, "psnr": decibels(made[cut:], image[cut:]).sum() / count}
         if choices.pull:
             (other,) = torch.autograd.grad(self.critics.fooling(maps).sum() / count, made)
-            both = torch.stack((pull[cut:].square().sum(), other[cut:].square().sum()))
-            sizes = run.workers.total(both).sqrt()
-            ratio, before = sizes[0] / sizes[1].clamp_min(1e-12), run.kept["ratio"]
-            run.kept["ratio"] = torch.where(before > 0, 0.98 * before + 0.02 * ratio, ratio)
+            ratio = balanced(run, pull[cut:], other[cut:])
             loss, right = self.critics.learn(maps, real, count)
-            pull = pull + choices.pull * run.kept["ratio"] * other
+            pull = pull + choices.pull * ratio * other
             figures |= {"critics": loss, "right": right}
         self.telling.count(**figures)
         return pull

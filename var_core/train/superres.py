@@ -22,7 +22,7 @@ from ..model.superres import SuperResolution, SuperResolutionConfig, save_superr
 from ..model.tokenizer import Tokenizer
 from ..pictures.data import Pictures, stack, to_images, to_model
 from .augment import Wild, own_chances, wild
-from .critics import Critics, feature_loss, pixel_loss
+from .critics import Critics, balanced, feature_loss, pixel_loss
 from .run import Descent, Length, Run
 from .tokenizer import decibels
 from .workers import Workers
@@ -218,12 +218,10 @@ class _Stage:
         figures["psnr"] = decibels(made, real).sum() / b
         if choices.pull:
             (other,) = torch.autograd.grad(self.critics.fooling([_fine(made), *maps]).sum() / b, made)
-            sizes = run.workers.total(torch.stack((pull.square().sum(), other.square().sum()))).sqrt()
-            ratio, before = sizes[0] / sizes[1].clamp_min(1e-12), run.kept["ratio"]
-            run.kept["ratio"] = torch.where(before > 0, 0.98 * before + 0.02 * ratio, ratio)
+            ratio = balanced(run, pull, other)
             drawn, wanted = [_fine(made), *maps], [_fine(real), *true]
             told, right = self.critics.learn(drawn, wanted, b)
-            pull = pull + choices.pull * run.kept["ratio"] * other
+            pull = pull + choices.pull * ratio * other
             figures |= {"critics": told, "right": right}
         self.steps += 1
         for name, value in figures.items():
