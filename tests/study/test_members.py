@@ -14,7 +14,7 @@ from var_core.study.members import TITLES, Held, Member, build
 from var_core.study.members.masked import halton_cells
 from var_core.study.members.next_token import NextToken
 from var_core.study.members.raster import Raster
-from var_core.study.tokens import Cache, canvas_of
+from var_core.study.tokens import Batch, Cache, canvas_of
 from var_core.study.training import Choices, Deadline, Machine, foretell, steps_for, train
 from var_core.study.trunk import causal, cost, size
 
@@ -27,7 +27,7 @@ def member(name: str, tokens: Cache, depth: int = 1) -> Member:
 
 
 def batch(tokens: Cache, kind: str, b: int = 3):
-    return tokens.train.random(kind, b, np.random.default_rng(0), CPU)
+    return Batch.of(*tokens.train.random(kind, b, np.random.default_rng(0)), CPU)
 
 
 @pytest.mark.parametrize("name", TITLES)
@@ -97,8 +97,6 @@ def test_what_the_cache_draws_is_what_a_full_pass_foretells(
     canvas = one.draw(tokens.words, labels, [0, 1], 0.0)
     content = torch.cat(drawn, 1)
     assert torch.allclose(canvas, canvas_of(tokens.words, one.kind, content), atol=1e-5)
-    from var_core.study.tokens import Batch
-
     nats, hits = one.losses(tokens.words, Batch(labels, content), np.random.default_rng(0))
     expected = F.cross_entropy(torch.cat(logits, 1).transpose(1, 2), content, reduction="none")
     assert torch.allclose(nats, expected, atol=1e-4) and bool(hits.all())

@@ -9,7 +9,8 @@ import pytest
 import torch
 from study_small import GRID, run_scaling
 
-from var_core.study.members import build
+from var_core.study import __main__ as command
+from var_core.study.members import TITLES, build
 from var_core.study.report import gather_runs
 from var_core.study.scaling import EQUAL, Grid, budget_name, choose_rates, points, rows, scaling
 from var_core.study.tokens import Cache, Data
@@ -136,3 +137,14 @@ def test_the_rate_is_level_then_falls() -> None:
     assert [course.rate(step, 0.0) for step in (4, 9, 80)] == [0.5, 1.0, 1.0]
     assert course.rate(90, 0.0) == pytest.approx(0.51) and course.rate(100, 0.0) == pytest.approx(0.02)
     assert cool_from(100) == 80 and cool_from(2) == 1
+
+
+def test_train_is_scaling_and_peers(tokens: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[object] = []
+    monkeypatch.setattr(command, "open_tokens", lambda place: tokens)
+    monkeypatch.setattr(command, "scaling", lambda *given: begun.append(given[-1]) or True)
+    monkeypatch.setattr(command.peers, "train_peers", lambda *given: begun.append(given[2]))
+    grid = ["--depths", "2", "4", "--budgets", "1e9", "3e9", "--batch", "3"]
+    assert command.main(["scaling", "--out", str(tmp_path), *grid]) == 0
+    assert command.main(["train", "--out", str(tmp_path), *grid]) == 0
+    assert begun == [Grid(depths=(2, 4), budgets=(1e9, 3e9), batch=3)] * 2 + [list(TITLES)]

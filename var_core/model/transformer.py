@@ -210,7 +210,7 @@ class Transformer(nn.Module):
         if inputs is not None and inputs.shape[1]:
             parts.append(self.word_embed(inputs.to(self.word_embed.weight.dtype)).float())
         spans, lengths = self.scales.spans, self.scales.lengths
-        where = torch.cat([torch.full((lengths[k],), k) for k in range(first, last + 1)]).to(self.device)
+        where = torch.cat([torch.full((lengths[k],), k, device=self.device) for k in range(first, last + 1)])
         place = self.pos_embed[:, spans[first][0] : spans[last][1]].float() + self.scale_embed(where).float()
         x = torch.cat(parts, dim=1) + place
         if known is None:

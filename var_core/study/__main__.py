@@ -1,20 +1,22 @@
 """The paper's claims, measured in small: python -m var_core.study WHAT --out runs/study [--max-minutes M]
 
-Every command goes on where it was cut, and a run in pieces is the run at once. In this order; hours are of one core,
-from the measured time of a step (24 GFLOP/s at depth 2, 53 at depth 5, in bfloat16); scaling and peers may run side by
-side, each on a core of its own:
+Every command goes on where it was cut, and a run in pieces is the run at once. In this order; hours are of one core
+with fast bfloat16 and --compile (24 GFLOP/s at depth 2, 53 at depth 5, 82 at depth 6); scaling and peers may run side
+by side, each on a core of its own:
 
-    tokens --tokenizer MODEL --data pictures.zip          1 h   features and tokens, once
+    tokens --tokenizer MODEL --data pictures.zip        0.6 h   features and tokens, once
     scaling                                               9 h   rates at both ends, then five sizes by four budgets
-    peers train                                          10 h   VAR and five peers, three rates, 2e14 FLOP each
+    peers train                                          13 h   VAR and five peers, three rates, 5e14 FLOP each
     peers measure --data pictures.zip                     4 h   guidance swept, the table
     peers speed                                         0.1 h   seconds a picture, side by side
     peers sheet --data pictures.zip                     0.1 h   one contact sheet (peers sample NAME: one member's)
     editing --data pictures.zip                           4 h   zero-shot edits by all that can
     report                                              0.1 h   tables, figures and page to assets/docs
 
-`--compile` is slow to start and faster after; `--device cuda` where there is a GPU. MODEL is a tokenizer run's folder
-or a model file. --data may be repeated, and must be the same everywhere.
+`--compile` is slow to start and faster after. With `--device cuda`, the default where there is a GPU, steps are replays
+of CUDA graphs, and all runs of a command share the GPU; `train` is scaling and peers train at once (nine runs did 9e12
+FLOP a second together on an H200). MODEL is a tokenizer run's folder or a model file. --data may be repeated, and must
+be the same everywhere.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +34,10 @@ from ..files.images import save_png
 from ..model.memory import keep_freed_memory
 from ..model.precision import fast_bfloat16
 from . import editing, peers
+from .bursts import side_by_side
 from .members import TITLES
 from .report import check, gather_runs, report
-from .scaling import RATES, scaling
+from .scaling import RATES, WHOLE, Grid, scaling
 from .tokens import gather, make_tokens, open_tokens
 from .training import Deadline, Machine
 
@@ -48,9 +52,13 @@ def build_parser() -> argparse.ArgumentParser:
     tokens = _stage(stages, "tokens", data=True)
     tokens.add_argument("--tokenizer", required=True, type=Path, help="folder of a tokenizer run, or a model file")
     tokens.add_argument("--crops", type=int, default=4, help="of each training picture (default %(default)s)")
-    grid = _stage(stages, "scaling")
-    grid.add_argument("--seeds", type=int, nargs="+", default=[0])
-    _training(grid)
+    for name in ("scaling", "train"):
+        grid = _stage(stages, name)
+        grid.add_argument("--seeds", type=int, nargs="+", default=[0])
+        grid.add_argument("--depths", type=int, nargs="+", default=WHOLE.depths, help="ascending (default %(default)s)")
+        grid.add_argument("--budgets", type=float, nargs="+", default=WHOLE.budgets, help="FLOP (default %(default)s)")
+        grid.add_argument("--batch", type=int, default=WHOLE.batch, help="pictures of a step (default %(default)s)")
+        _training(grid)
     work = _stage(stages, "peers")
     work.add_argument("action", choices=("train", "measure", "speed", "sheet", "sample"))
     work.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(TITLES)}; all where none is given")
@@ -88,7 +96,7 @@ def _training(stage: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """What was done, and whether all of it is."""
     out, deadline, device = args.out, Deadline(args.max_minutes), torch.device(args.device)
-    half = not args.float32 and (device.type != "cpu" or fast_bfloat16(device))
+    half = not args.float32 and fast_bfloat16(device)
     machine = Machine(device, half, getattr(args, "compile", False))
     if args.stage == "tokens":
         done = make_tokens(args.tokenizer, args.data, out / "tokens", args.crops, args.max_minutes, half, device)
@@ -101,9 +109,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return {"written": [str(path) for path in report(out / "csv", args.docs)]}
     if args.stage == "peers":
         return _peers(args, machine, deadline)
-    cache = open_tokens(out / "tokens")
-    if args.stage == "scaling":
-        return {"whole": scaling(cache, out, machine, deadline, tuple(args.seeds)), "tables": str(out / "csv")}
+    cache = open_tokens(out / "tokens").to(machine.device)
+    if args.stage in ("scaling", "train"):
+        grid = Grid(depths=tuple(args.depths), budgets=tuple(args.budgets), batch=args.batch)
+        jobs = [partial(scaling, cache, out, machine, deadline, tuple(args.seeds), grid)]
+        if args.stage == "train":
+            jobs.append(partial(peers.train_peers, cache, out, list(TITLES), machine, deadline))
+        return {"whole": side_by_side(jobs, machine.device), "tables": str(out / "csv")}
     return {"whole": editing.edit(cache, out, args.data, machine, deadline, args.count), "tables": str(out / "csv")}
 
 
@@ -114,7 +126,7 @@ def _peers(args: argparse.Namespace, machine: Machine, deadline: Deadline) -> di
         raise ValueError(f'there is no member "{unknown[0]}": use {", ".join(TITLES)}')
     if args.action in ("measure", "sheet") and not args.data:
         raise ValueError(f"peers {args.action} needs the pictures: give --data as for the tokens")
-    cache = open_tokens(out / "tokens")
+    cache = open_tokens(out / "tokens").to(machine.device)
     if args.action == "train":
         rates = RATES if args.rate is None else (args.rate,)
         done = peers.train_peers(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,16 @@ from ..measures.judge import Judge, fit_judge, look
 from ..measures.metrics import bootstrap, frechet, interval, kernel_distance
 from ..pictures.data import Pictures
 from ..train.run import Log, Run, load_state
+from .bursts import side_by_side
 from .members import TITLES, Member, build
 from .scaling import RATES, rows, scales
 from .tokens import KINDS, Cache, canvas_of, gather
 from .training import Choices, Deadline, Machine, batch_for, cool_from, foretell, steps_for, train
 from .trunk import size
 
-DEPTH, FLOP = 4, 2e14
+DEPTH, FLOP = 6, 5e14
 GUIDANCES = (0.0, 0.5, 1.0, 2.0, 4.0)
 _SWEPT = 256  # pictures of a try
-_BATCH = 32
 _NEAR = 5  # percent of real pictures nearer to a training picture than what counts as memorised
 
 
@@ -36,24 +37,30 @@ def train_peers(
 ) -> bool:  # fmt: skip
     """Each at the best of its `rates`, which are tried at a tenth of `flop` where there are several. Rows in
     out/csv/members.csv and peer-rates.csv. True once all are trained."""
-    for name in names:
-        place = out / "peers" / name
-        if (place / "told").exists():
-            continue
-        many = batch_for(build(name, depth, cache)) if batch is None else batch
-        tried = {rate: 0.0 for rate in rates}
-        for rate in rates if len(rates) > 1 else ():
-            loss = _tried(cache, out, name, depth, flop / 10, Choices(rate=rate, batch=many), machine, deadline)
-            if loss is None:
-                return False
-            tried[rate] = loss
-        choices = Choices(rate=min(tried, key=lambda rate: tried[rate]), batch=many)
-        run, there = _trained(cache, place, name, depth, flop, choices, machine, deadline)
-        if not there:
+    jobs = [partial(_train_peer, cache, out, name, machine, deadline, depth, flop, rates, batch) for name in names]
+    return side_by_side(jobs, machine.device)
+
+
+def _train_peer(
+    cache: Cache, out: Path, name: str, machine: Machine, deadline: Deadline, depth: int, flop: float,
+    rates: tuple[float, ...], batch: int | None,
+) -> bool:  # fmt: skip
+    place = out / "peers" / name
+    if (place / "told").exists():
+        return True
+    many = batch_for(build(name, depth, cache)) if batch is None else batch
+    tried = {rate: 0.0 for rate in rates}
+    for rate in rates if len(rates) > 1 else ():
+        loss = _tried(cache, out, name, depth, flop / 10, Choices(rate=rate, batch=many), machine, deadline)
+        if loss is None:
             return False
+        tried[rate] = loss
+    choices = Choices(rate=min(tried, key=lambda rate: tried[rate]), batch=many)
+    run, there = _trained(cache, place, name, depth, flop, choices, machine, deadline)
+    if there:
         _tell(cache, out / "csv", name, run.averaged, choices, run.step, machine)
         (place / "told").touch()
-    return True
+    return there
 
 
 def _trained(
@@ -108,6 +115,11 @@ def open_member(out: Path, name: str, cache: Cache) -> Member:
     return member.eval().requires_grad_(False)
 
 
+def _at_once(device: torch.device) -> int:
+    """Pictures of a batch."""
+    return 256 if device.type == "cuda" else 32
+
+
 @torch.inference_mode()
 def pictures_of(cache: Cache, canvas: torch.Tensor) -> list[np.ndarray]:
     """(b, c, h, w) -> pictures (H, W, 3) uint8."""
@@ -120,9 +132,9 @@ def draw(
     member: Member, cache: Cache, labels: np.ndarray, guidance: float, device: torch.device, first_seed: int = 0
 ) -> list[np.ndarray]:
     """A picture (H, W, 3) uint8 for every label (n,)."""
-    words, made = cache.words.to(device), []
-    for at in range(0, len(labels), _BATCH):
-        some = torch.from_numpy(labels[at : at + _BATCH]).to(device)
+    words, made, many = cache.words.to(device), [], _at_once(device)
+    for at in range(0, len(labels), many):
+        some = torch.from_numpy(labels[at : at + many]).to(device)
         seeds = [first_seed + at + i for i in range(len(some))]
         made += pictures_of(cache, member.draw(words, some, seeds, guidance))
     return made
@@ -210,10 +222,10 @@ def _alphabets(cache: Cache, path: Path, judging: Judging) -> None:
     """What is left of validation pictures after a round trip through each alphabet: no member can do better."""
     done, index = {row["alphabet"] for row in rows(path)}, np.arange(len(cache.val))
     for kind in (kind for kind in KINDS if kind not in done):
-        made = []
-        for at in range(0, len(index), _BATCH):
-            part = index[at : at + _BATCH]
-            content = cache.val.batch(kind, part, np.zeros_like(part), torch.device("cpu")).content
+        made, device = [], cache.words.ten.device
+        for at in range(0, len(index), _at_once(device)):
+            part = index[at : at + _at_once(device)]
+            content = cache.val.batch(kind, part, np.zeros_like(part), device).content
             made += pictures_of(cache, canvas_of(cache.words, kind, content))
         Log(path).write({"alphabet": kind, **judging.figures(made, judging.val.labels, index)})
 

@@ -7,12 +7,14 @@ import csv
 import math
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..train.run import Log, Run
+from .bursts import side_by_side
 from .members import Member, build
 from .tokens import Cache
 from .training import Choices, Deadline, Foretold, Machine, cool_from, foretell, steps_for, summary, train
@@ -104,29 +106,32 @@ def scaling(
     if not _rates(cache, out, machine, deadline, grid):
         return False
     chosen = choose_rates(rows(out / "csv" / "rates.csv"), grid)
+    whole = len(grid.budgets) + 1
     for seed in seeds:
-        for budgets in range(1, len(grid.budgets) + 2):  # all sizes at a budget before any at the next
+        # all sizes at a budget before any at the next; on a GPU none waits for the others
+        for budgets in range(whole if machine.device.type == "cuda" else 1, whole + 1):
+            jobs = []
             for depth in grid.depths:
                 choices = Choices(rate=chosen[depth], batch=grid.batch, seed=seed)
                 teller = _Teller(cache, out / "csv", machine, depth, choices)
                 place, stops = out / "scaling" / f"depth-{depth}-seed-{seed}", points(grid, depth, cache)
                 some = dict(list(stops.items())[:budgets])
-                if not ladder(cache, depth, choices, some, place, machine, deadline, teller):
-                    return False
+                jobs.append(partial(ladder, cache, depth, choices, some, place, machine, deadline, teller))
+            if not side_by_side(jobs, machine.device):
+                return False
     return True
 
 
 def _rates(cache: Cache, out: Path, machine: Machine, deadline: Deadline, grid: Grid) -> bool:
-    name = budget_name(grid.rate_budget)
+    name, jobs = budget_name(grid.rate_budget), []
     for depth in (grid.depths[0], grid.depths[-1]):
         stops = {name: steps_for(grid.rate_budget, build("var", depth, cache), grid.batch)}
         for rate in grid.rates:
             choices = Choices(rate=rate, batch=grid.batch)
             tell = _RateTeller(cache, out / "csv", machine, depth, choices)
             place = out / "scaling" / f"rate-depth-{depth}-{rate:.0e}"
-            if not ladder(cache, depth, choices, stops, place, machine, deadline, tell):
-                return False
-    return True
+            jobs.append(partial(ladder, cache, depth, choices, stops, place, machine, deadline, tell))
+    return side_by_side(jobs, machine.device)
 
 
 class _RateTeller:

@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..model.checkpoints import config_from
+from ..model.precision import prefers_channels_last
 from ..model.tokenizer import Tokenizer, TokenizerConfig
 from ..pictures.data import Pictures, load_pictures, stack, to_model
 from ..train.codes import kmeans, nearest
@@ -50,6 +51,10 @@ class Batch:
     labels: Tensor  # (b,) long
     content: Tensor  # (b, L) long token ids, or (b, c, h, w) float32 features
 
+    @staticmethod
+    def of(labels: np.ndarray, content: np.ndarray, device: torch.device) -> Batch:
+        return Batch(torch.from_numpy(labels).to(device), torch.from_numpy(content).to(device))
+
 
 @dataclass(frozen=True)
 class Data:
@@ -61,14 +66,16 @@ class Data:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, kind: str, index: np.ndarray, crops: np.ndarray, device: torch.device) -> Batch:
-        content = torch.from_numpy(self.content[kind][index, crops])
-        content = content.float() if kind == "features" else content.long()
-        return Batch(torch.from_numpy(self.labels[index]).to(device), content.to(device))
+    def some(self, kind: str, index: np.ndarray, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Labels (b,) and content (b, ...) of these pictures and crops, as in a batch."""
+        return self.labels[index], self.content[kind][index, crops].astype(np.float32 if kind == "features" else int)
 
-    def random(self, kind: str, b: int, rng: np.random.Generator, device: torch.device) -> Batch:
-        crops = self.content[kind].shape[1]
-        return self.batch(kind, rng.integers(len(self), size=b), rng.integers(crops, size=b), device)
+    def batch(self, kind: str, index: np.ndarray, crops: np.ndarray, device: torch.device) -> Batch:
+        return Batch.of(*self.some(kind, index, crops), device)
+
+    def random(self, kind: str, b: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """As `some`, any pictures and crops."""
+        return self.some(kind, rng.integers(len(self), size=b), rng.integers(self.content[kind].shape[1], size=b))
 
 
 def doubling(finest: int) -> tuple[int, ...]:
@@ -144,6 +151,7 @@ def make_tokens(
     until = None if max_minutes is None else time.monotonic() + 60 * max_minutes
     tokenizer, _ = load_tokenizer(place)
     names, tokenizer = [Path(part).name for part in data], tokenizer.to(device)
+    tokenizer.set_channels_last(prefers_channels_last(device))
     making = _Making(out, {"crops": crops, "data": names, "tokenizer": fingerprint(tokenizer)})
     if tokenizer.config.vocab_size > 2**15:
         raise ValueError(f"{tokenizer.config.vocab_size} codes do not fit the cache: at most {2**15}")
@@ -155,7 +163,7 @@ def make_tokens(
         np.save(out / f"{split}-labels.npy", pictures.labels)
         _encode(making, split, pictures, tokenizer, five, 1 if split == "val" else crops, until, half)
         whole = whole and making.over(split, len(pictures))
-    return whole and _flatten(making, tokenizer, until)
+    return whole and _flatten(making, tokenizer, until, device)
 
 
 @torch.inference_mode()
@@ -189,7 +197,7 @@ def _encode(
 
 
 @torch.inference_mode()
-def _flatten(making: _Making, tokenizer: Tokenizer, until: float | None) -> bool:
+def _flatten(making: _Making, tokenizer: Tokenizer, until: float | None, device: torch.device) -> bool:
     """The single-scale codebook, and the codes of every crop; True once all is there."""
     out, c = making.out, tokenizer.config.code_dim
     if not (out / "words.pt").exists():
@@ -199,20 +207,20 @@ def _flatten(making: _Making, tokenizer: Tokenizer, until: float | None) -> bool
         vectors = torch.from_numpy(features[some, 0].astype(np.float32)).transpose(1, 3).reshape(-1, c)
         mean, deviation = vectors.mean(0).view(c, 1, 1), vectors.std(0).view(c, 1, 1)
         chosen = vectors[torch.from_numpy(rng.permutation(len(vectors))[:_SAMPLE])]
-        codes = kmeans(chosen, tokenizer.config.vocab_size, _ROUNDS, rng)
+        codes = kmeans(chosen.to(device), tokenizer.config.vocab_size, _ROUNDS, rng).cpu()
         save_state(out / "words.pt", {
             "config": asdict(tokenizer.config), "weights": tokenizer.cpu().state_dict(), "flat": codes, "mean": mean,
             "deviation": deviation,
         })  # fmt: skip
-    flat, whole = (load_state(out / "words.pt") or {})["flat"], True
+    flat, whole = (load_state(out / "words.pt") or {})["flat"].to(device), True
     for split in ("val", "train"):
         features = np.load(out / f"{split}-features.npy", mmap_mode="r")
         n, crops, length = len(features), features.shape[1], features.shape[-1] ** 2
         array = making.array(f"{split}-flat", (n, crops, length), "int16")
         for part in making.chunks(f"{split}-flat", n, until):
             some = torch.from_numpy(features[part.start : part.stop].astype(np.float32))
-            vectors = some.flatten(3).transpose(2, 3).reshape(-1, c)
-            array[part.start : part.stop] = nearest(vectors, flat).view(len(part), crops, length).numpy()
+            vectors = some.flatten(3).transpose(2, 3).reshape(-1, c).to(device)
+            array[part.start : part.stop] = nearest(vectors, flat).view(len(part), crops, length).cpu().numpy()
         whole = whole and making.over(f"{split}-flat", n)
     return whole
 
@@ -225,6 +233,9 @@ class Cache:
     train: Data
     val: Data
     class_names: tuple[str, ...]
+
+    def to(self, device: torch.device) -> Cache:
+        return replace(self, words=self.words.to(device))
 
     @property
     def resolution(self) -> int:

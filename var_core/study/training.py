@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import nn
 
 from ..train.run import Descent, Length, Run, Together
 from ..train.workers import Workers
+from .bursts import Bursts, capturable, in_bursts
 from .members import Member
 from .tokens import Batch, Cache, Data
 
@@ -89,13 +91,34 @@ def steps_for(flop: float, member: Member, batch: int) -> int:
     return max(2, round(flop / (member.cost().training * batch)))
 
 
-def _optimizer(member: nn.Module, choices: Choices) -> Together:
+def _optimizer(member: nn.Module, choices: Choices, device: torch.device) -> Together:
     """AdamW that lets only matrices decay."""
     groups = [
         {"params": [p for p in member.parameters() if p.dim() == 2], "weight_decay": choices.weight_decay},
         {"params": [p for p in member.parameters() if p.dim() != 2], "weight_decay": 0.0},
     ]
-    return Together(torch.optim.AdamW(groups, lr=choices.rate, betas=choices.betas))
+    return Together(torch.optim.AdamW(groups, lr=choices.rate, betas=choices.betas, **capturable(device)))
+
+
+def _stepper(
+    run: Run[Member], cache: Cache, choices: Choices, machine: Machine
+) -> Callable[[float], list[float]]:  # fmt: skip
+    """Given the progress, goes on by a step, or by a burst of them where these pay; their losses."""
+    member, words = run.trained, cache.words.to(machine.device)
+
+    def draw() -> tuple[np.ndarray, np.ndarray]:
+        labels, content = cache.train.random(member.kind, choices.batch, run.rng)
+        dropped = run.rng.random(choices.batch) < choices.label_drop
+        return np.where(dropped, member.trunk.config.null_label, labels), content
+
+    def one(progress: float) -> list[float]:
+        batch = Batch.of(*draw(), machine.device)
+        with run.half():
+            loss = member.losses(words, batch, run.rng)[0].mean()
+        run.descend(loss, choices.batch, progress)
+        return [loss.item()]
+
+    return Bursts(run, words, draw) if in_bursts(machine.device) else one
 
 
 def train(
@@ -109,28 +132,24 @@ def train(
     warmup, cooled, end = course
     about = {"config": asdict(member.trunk.config), "member": type(member).__name__, "choices": asdict(choices)}
     run = Run(
-        out=out, trained=member.to(machine.device).train(), optimizer=_optimizer(member, choices),
+        out=out, trained=member.to(machine.device).train(), optimizer=_optimizer(member, choices, machine.device),
         descent=Course(
             peak_rate=choices.rate, warmup=warmup, clip=1.0, decay=choices.decay, cool_from=cooled, end=end,
         ),
-        about=about, kept={}, length=Length(steps=until, max_minutes=deadline.left), save_minutes=5.0,
-        workers=Workers(device=machine.device), bfloat16=machine.bfloat16, seed=choices.seed,
+        about=about, kept={}, length=Length(steps=until, max_minutes=deadline.left),
+        save_minutes=0.5 if in_bursts(machine.device) else 5.0, workers=Workers(device=machine.device),
+        bfloat16=machine.bfloat16, seed=choices.seed,
     )  # fmt: skip
     for block in member.trunk.blocks if machine.compiled else ():
         block.compile(dynamic=False)
-    words, losses, times = cache.words.to(machine.device), [], []
+    losses, times, steps = [], [], _stepper(run, cache, choices, machine)
     tokens, flop = member.trunk.scales.total, member.cost().training
 
     def step(progress: float) -> dict[str, Any]:
         began = time.monotonic()
-        batch = cache.train.random(member.kind, choices.batch, run.rng, machine.device)
-        dropped = torch.from_numpy(run.rng.random(choices.batch) < choices.label_drop).to(machine.device)
-        batch = Batch(torch.where(dropped, member.trunk.config.null_label, batch.labels), batch.content)
-        with run.half():
-            loss = member.losses(words, batch, run.rng)[0].mean()
-        run.descend(loss, choices.batch, progress)
-        losses.append(loss.item())
-        times.append(time.monotonic() - began)
+        found = steps(progress)
+        losses.extend(found)
+        times.extend([(time.monotonic() - began) / len(found)] * len(found))
         return {} if run.step % 20 else {"loss": f"{np.mean(losses[-20:]):.3f}", "rate": f"{run.rate:.1e}"}
 
     def report(last: bool) -> dict[str, Any]:
@@ -170,8 +189,8 @@ def foretell(member: Member, cache: Cache, data: Data, device: torch.device, lim
     member.eval().to(device)
     index = np.sort(np.random.default_rng(0).permutation(len(data))[:limit])
     words, rng, nats, hits = cache.words.to(device), np.random.default_rng(1), [], []
-    for at in range(0, len(index), 16):
-        part = index[at : at + 16]
+    for at in range(0, len(index), 64):
+        part = index[at : at + 64]
         batch = data.batch(member.kind, part, np.zeros_like(part), device)
         each, right = member.losses(words, batch, rng)
         nats.append(each.float().cpu().numpy())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,11 +25,16 @@ Item = TypeVar("Item")
 Trained = TypeVar("Trained", bound=nn.Module)
 
 
+def averaging(decay: float, step: int) -> float:
+    """The decay of averaged weights at a step: it grows in."""
+    return min(decay, (1 + step) / (10 + step))
+
+
 def averaged(module: nn.Module, decay: float) -> AveragedModel:
     """Exponential moving average of a module's weights; the decay grows in over the first steps."""
 
     def move(own: PARAM_LIST, new: PARAM_LIST, count: Tensor | int) -> None:
-        get_ema_multi_avg_fn(min(decay, (1 + int(count)) / (10 + int(count))))(own, new, count)
+        get_ema_multi_avg_fn(averaging(decay, int(count)))(own, new, count)
 
     average = AveragedModel(module, multi_avg_fn=move)
     average.module.eval().requires_grad_(False)
@@ -159,14 +165,21 @@ def restore_random_state(rng: np.random.Generator, saved: dict[str, Any]) -> Non
     }
 
 
+_writing = threading.Lock()
+
+
 class Log:
-    """Appends rows to a CSV file; columns are those of its first row."""
+    """Appends rows to a CSV file; columns are those of its first row. Several threads may write to one file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, row: dict[str, Any]) -> None:
+        with _writing:
+            self._append(row)
+
+    def _append(self, row: dict[str, Any]) -> None:
         columns = list(row)
         if self.path.exists():
             with self.path.open(newline="") as file:
@@ -297,7 +310,7 @@ class Run(Generic[Trained]):
                     break
                 if told := step(progress):
                     bar.set_postfix(told, refresh=False)
-                bar.update()
+                bar.update(self.step - bar.n)
                 if first and self.clock.minutes - saved > self.save_minutes:
                     self._tell(report(False))
                     self.save()

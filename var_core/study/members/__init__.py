@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import torch
@@ -16,6 +17,7 @@ from .next_token import NextToken
 from .raster import Raster
 from .var import Var
 
+_building = threading.Lock()  # torch's random numbers are everybody's
 Member = Var | NextToken | Raster | Masked | Flow
 
 TITLES = {
@@ -48,7 +50,7 @@ def build(name: str, depth: int, cache: Cache, seed: int = 0) -> Member:
     if name == "five":
         sides = words.five.config.sides
     v, c = words.ten.config.vocab_size, words.ten.config.code_dim
-    with torch.random.fork_rng(devices=[]):
+    with _building, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _BUILDERS[name](shape(depth, sides, classes, c, c if name == "flow" else v))
 

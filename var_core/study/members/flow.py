@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from ...model.transformer import Conditioning, TransformerConfig
-from ..tokens import Batch, Words
+from ..tokens import Words
 from ..trunk import Cost, begin, cost, guided, mutual, through, twice
 from .held import Held
+from .learner import Learner
 
 _WAVES = 128  # frequencies of the time
 
 
-class Flow(nn.Module):
+class Flow(Learner):
     """Foretells the velocity from noise (time 0) to features (time 1). `config.vocab_size` is the code width: the head
     writes a velocity. `steps` are those of a draw (Euler)."""
 
@@ -49,15 +50,21 @@ class Flow(nn.Module):
         out = trunk.logits(through(trunk, tokens + conditioning.start, conditioning), conditioning)
         return out.transpose(1, 2).unflatten(2, x.shape[2:])
 
-    def losses(self, words: Words, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Squared error of the velocity (b, L), in units of the features' variance, and nothing that could be right."""
-        features = (batch.content - words.mean) / words.deviation
-        noise = torch.from_numpy(rng.standard_normal(features.shape, dtype=np.float32)).to(features.device)
-        normal = torch.from_numpy(rng.standard_normal(len(features), dtype=np.float32)).to(features.device)
-        when = torch.sigmoid(normal)
-        part = when[:, None, None, None]
-        made = self._velocity(torch.lerp(noise, features, part), self._condition(batch.labels, when))
-        error = (made - (features - noise)).square().mean(1).flatten(1)
+    def chance(self, b: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """Noise (b, c, h, w), and a normal number of each picture, of which its time is made, (b,)."""
+        side, c = self.trunk.config.sides[-1], self.trunk.config.code_dim
+        return rng.standard_normal((b, c, side, side), dtype=np.float32), rng.standard_normal(b, dtype=np.float32)
+
+    def given(self, words: Words, content: Tensor, *chance: Tensor) -> tuple[Tensor, ...]:
+        """Features less noise and what lies between them at the time, (n, c, h, w), and the time (n,)."""
+        noise, normal = chance
+        features, when = (content - words.mean) / words.deviation, torch.sigmoid(normal)
+        return features - noise, torch.lerp(noise, features, when[:, None, None, None]), when
+
+    def scores(self, labels: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+        """Squared errors of the velocity in place of nats; nothing is right or wrong."""
+        velocity, between, when = given
+        error = (self._velocity(between, self._condition(labels, when)) - velocity).square().mean(1).flatten(1)
         return error, torch.zeros_like(error, dtype=torch.bool)
 
     @torch.inference_mode()

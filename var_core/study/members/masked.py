@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ...model.transformer import Conditioning, TransformerConfig
-from ..tokens import Batch, Words, canvas_of
+from ..tokens import Words, canvas_of
 from ..trunk import Cost, begin, cost, foretold, guided, mutual, pick, through, twice
 from .held import Held
+from .learner import Learner
 
 
 def halton(number: int, base: int) -> float:
@@ -35,7 +36,7 @@ def halton_cells(side: int) -> list[int]:
     return list(cells)
 
 
-class Masked(nn.Module):
+class Masked(Learner):
     """Every cell sees all others; masked ones say only where they are. `steps` are those of a draw."""
 
     kind, anywhere = "flat", True
@@ -51,25 +52,33 @@ class Masked(nn.Module):
         total = self.trunk.scales.total
         return cost(self.trunk, total, total)
 
-    def _logits(self, words: Words, content: Tensor, hidden: Tensor, conditioning: Conditioning) -> Tensor:
-        """content (b, L) ids and hidden (b, L) bool -> (b, L, v)."""
+    def _logits(self, codes: Tensor, hidden: Tensor, conditioning: Conditioning) -> Tensor:
+        """codes (b, L, c) and hidden (b, L) bool -> (b, L, v)."""
         trunk = self.trunk
-        x = torch.where(hidden[..., None], self.mask, trunk.word_embed(words.flat[content]).float())
+        x = torch.where(hidden[..., None], self.mask, trunk.word_embed(codes).float())
         x = x + conditioning.start + trunk.pos_embed + trunk.scale_embed.weight[0]
         return trunk.logits(through(trunk, x, conditioning), conditioning)
 
-    def losses(self, words: Words, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Nats (b, L), 0 where nothing was masked and so weighted that their mean is that of the masked; hits (b, L).
-        In training the masked share follows MaskGIT's cosine; else it is uniform, and the sum over a picture is, in
-        the mean, an upper bound of its nats (that of drawing cells one after another in random orders)."""
-        b, total = batch.content.shape
+    def chance(self, b: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """Which cells are hidden, (b, L) bool. In training their share follows MaskGIT's cosine; else it is uniform,
+        and the sum of `scores` over a picture is, in the mean, an upper bound of its nats (that of drawing cells one
+        after another in random orders)."""
+        total = self.trunk.scales.total
         draws = (np.arange(b) + rng.random()) / b
         share = np.cos(draws * math.pi / 2) if self.training else draws
         count = np.clip(np.ceil(share * total), 1, total)
         ranks = rng.random((b, total)).argsort(1).argsort(1)
-        hidden = torch.from_numpy(ranks < count[:, None]).to(batch.content.device)
-        logits = self._logits(words, batch.content, hidden, self.trunk.condition(batch.labels))
-        nats, right = foretold(logits, batch.content, self.training)
+        return (ranks < count[:, None],)
+
+    def given(self, words: Words, content: Tensor, *chance: Tensor) -> tuple[Tensor, ...]:
+        """Codes of the cells as numbers (n, L) and as vectors (n, L, c), and which are hidden (n, L)."""
+        return content, words.flat[content], *chance
+
+    def scores(self, labels: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+        """As for all, 0 where nothing was hidden and so weighted that the mean is that of the hidden."""
+        content, codes, hidden = given
+        total = content.shape[1]
+        nats, right = foretold(self._logits(codes, hidden, self.trunk.condition(labels)), content, self.training)
         weight = hidden * (total / hidden.sum(1, keepdim=True))
         return nats * weight, right & hidden
 
@@ -92,7 +101,7 @@ class Masked(nn.Module):
             hidden = torch.zeros(total, dtype=torch.bool, device=device)
             hidden[order[start:]] = True
             many = content.repeat(len(rows) // b, 1)
-            logits = guided(self._logits(words, many, hidden.expand(len(many), -1), conditioning), guidance)
+            logits = guided(self._logits(words.flat[many], hidden.expand(len(many), -1), conditioning), guidance)
             cells = order[start:stop].to(device)
             content[:, cells] = pick(logits[:, cells], seeds, number)
             start = stop

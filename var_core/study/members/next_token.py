@@ -3,18 +3,18 @@ drawing a scale at once costs."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...model.transformer import TransformerConfig
-from ..tokens import Batch, Words
+from ..tokens import Words
 from ..trunk import Cost, begin, causal, cost, foretold, guided, pick, through, twice
 from .held import Held
+from .learner import Learner
 
 
-class NextToken(nn.Module):
+class NextToken(Learner):
     """A token's input is VAR's (the canvas of the scales before, at its cell) and the code of the token before it;
     it sees itself and all earlier ones."""
 
@@ -31,17 +31,18 @@ class NextToken(nn.Module):
         total = self.trunk.scales.total
         return cost(self.trunk, total, 2 * (total - 1))
 
-    def losses(self, words: Words, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Nats (b, L) and whether the best token is the true one (b, L)."""
-        trunk, tokenizer, scales = self.trunk, words.ten, self.trunk.scales
-        with torch.no_grad(), torch.autocast(batch.labels.device.type, enabled=False):
-            inputs = tokenizer.teacher_inputs([batch.content[:, a:b] for a, b in scales.spans])
-            codes = tokenizer.codebook(batch.content[:, :-1])
-        conditioning = trunk.condition(batch.labels)
-        x = trunk.embed(inputs, conditioning, 0, len(scales) - 1)
+    def given(self, words: Words, content: Tensor, *chance: Tensor) -> tuple[Tensor, ...]:
+        """Tokens (n, L), the canvases of the scales before each and the code of the one before, (n, L - 1, c)."""
+        inputs = words.ten.teacher_inputs([content[:, a:b] for a, b in self.trunk.scales.spans])
+        return content, inputs, words.ten.codebook(content[:, :-1])
+
+    def scores(self, labels: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+        content, inputs, codes = given
+        trunk, conditioning = self.trunk, self.trunk.condition(labels)
+        x = trunk.embed(inputs, conditioning, 0, len(trunk.scales) - 1)
         x = x + F.pad(self.before(codes).float(), (0, 0, 1, 0))
         logits = trunk.logits(through(trunk, x, conditioning), conditioning)
-        return foretold(logits, batch.content, self.training)
+        return foretold(logits, content, self.training)
 
     @torch.inference_mode()
     def draw(self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None) -> Tensor:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...model.transformer import TransformerConfig
-from ..tokens import Batch, Words, canvas_of
+from ..tokens import Words, canvas_of
 from ..trunk import Cost, begin, causal, cost, foretold, guided, pick, through, twice
 from .held import Held
+from .learner import Learner
 
 
-class Raster(nn.Module):
+class Raster(Learner):
     """The class is the first input, then the code of the cell before."""
 
     kind, anywhere = "flat", False
@@ -25,12 +25,16 @@ class Raster(nn.Module):
         total = self.trunk.scales.total
         return cost(self.trunk, total, total - 1)
 
-    def losses(self, words: Words, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Nats (b, L) and whether the best token is the true one (b, L)."""
-        conditioning = self.trunk.condition(batch.labels)
-        x = self.trunk.embed(words.flat[batch.content[:, :-1]], conditioning, 0, 0)
+    def given(self, words: Words, content: Tensor, *chance: Tensor) -> tuple[Tensor, ...]:
+        """Codes of the cells (n, L), as numbers and, but the last, as vectors (n, L - 1, c)."""
+        return content, words.flat[content[:, :-1]]
+
+    def scores(self, labels: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+        content, codes = given
+        conditioning = self.trunk.condition(labels)
+        x = self.trunk.embed(codes, conditioning, 0, 0)
         logits = self.trunk.logits(through(self.trunk, x, conditioning), conditioning)
-        return foretold(logits, batch.content, self.training)
+        return foretold(logits, content, self.training)
 
     @torch.inference_mode()
     def draw(self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None) -> Tensor:

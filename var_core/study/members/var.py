@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...model.scales import Scales
 from ...model.tokenizer import Tokenizer
 from ...model.transformer import TransformerConfig
 from ...sampling.known import Known
 from ...sampling.sampler import SampleOptions, sample
-from ..tokens import Batch, Words
+from ..tokens import Words
 from ..trunk import TOP_P, Cost, begin, cost, foretold, scalewise
 from .held import Held
+from .learner import Learner
 
 
-class Var(nn.Module):
+class Var(Learner):
     """`kind` is "ten" or "five", the scales it draws."""
 
     anywhere = True
@@ -32,14 +31,14 @@ class Var(nn.Module):
         total = self.trunk.scales.total
         return cost(self.trunk, total, total - 1)
 
-    def losses(self, words: Words, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Nats (b, L) and whether the best token is the true one (b, L)."""
+    def given(self, words: Words, content: Tensor, *chance: Tensor) -> tuple[Tensor, ...]:
+        """Tokens (n, L), and the canvases of the scales before each (n, L - 1, c)."""
         tokenizer = self._words(words)
-        tokens = [batch.content[:, a:b] for a, b in tokenizer.scales.spans]
-        with torch.no_grad(), torch.autocast(batch.labels.device.type, enabled=False):
-            inputs = tokenizer.teacher_inputs(tokens)
-        logits = self.trunk(batch.labels, inputs)
-        return foretold(logits, batch.content, self.training)
+        return content, tokenizer.teacher_inputs([content[:, a:b] for a, b in tokenizer.scales.spans])
+
+    def scores(self, labels: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+        content, inputs = given
+        return foretold(self.trunk(labels, inputs), content, self.training)
 
     def draw(self, words: Words, labels: Tensor, seeds: list[int], guidance: float, held: Held | None = None) -> Tensor:
         """labels (b,) -> canvases (b, c, h, w)."""
