@@ -58,8 +58,10 @@ class Attacks:
         return handle_file(self.folder / name)
 
     def measured(self, attack: Callable[[], Any]) -> dict[str, Any]:
-        """Do it, while another visitor asks for pictures; what that took."""
+        """Do it, while another visitor asks for pictures; what that took. `others_turn` is the longest time that a run
+        of its that goes waited for its next scale: how long the others kept the arithmetic to themselves."""
         waits: list[float] = []
+        turns: list[float] = [0.0]
         over, peak = threading.Event(), [resident(self.pid)]
 
         def watch() -> None:
@@ -70,7 +72,13 @@ class Attacks:
             client = self.client()
             while not over.is_set():
                 began = time.perf_counter()
-                client.predict(label="0", seed=1, api_name="/generate")
+                job, last, going = client.submit(label="0", seed=1, api_name="/generate"), began, False
+                for progress, _ in job:
+                    now = time.perf_counter()
+                    if going:
+                        turns.append(now - last)
+                    last, going = now, "waiting" not in progress
+                job.result()
                 waits.append(time.perf_counter() - began)
 
         threads = [threading.Thread(target=work) for work in (watch, ask)]
@@ -83,6 +91,7 @@ class Attacks:
         for thread in threads:
             thread.join()
         found = {"seconds": round(seconds, 1), "peak_mb": round(max(peak)), "others_wait": round(max(waits), 1)}
+        found |= {"others_turn": round(max(turns), 1), "others_pictures": len(waits)}
         return found | ({"answer": answer} if answer else {})
 
     def alone(self) -> None:

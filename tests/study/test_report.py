@@ -48,9 +48,9 @@ def tables(csv: Path) -> Path:
                 **mean, "bits": mean["L_all"] * 680 / math.log(2), **errors, "train_L_all": mean["L_all"] * 0.99,
                 "apart": 0.03 if depth == 3 and name == "2e14" else 0.01,
             })  # fmt: skip
-    for run in ("level", "fall"):
+    for run in ("scaling/depth-3-seed-0/level", "scaling/depth-3-seed-0/2e13", "peers/var"):
         for step in (50, 100):
-            Log(csv / "runs.csv").write({"run": run, "step": step, "minutes": 135.0})
+            Log(csv / "runs.csv").write({"run": run, "step": step, "flop": step * 1e12, "minutes": 90.0})
     for who, shift in (("var", 0.0), ("next", -0.2)):
         nats = {f"nats {side}": 6 - 1 / side + shift for side in (1, 2, 16)}
         Log(csv / "scales.csv").write({"who": who, "seed": 0, "bits": 5000 + 500 * shift} | nats)
@@ -100,7 +100,7 @@ def test_the_known_law_comes_back_from_the_tables(written: Path) -> None:
 def test_the_page_says_what_the_tables_say(written: Path) -> None:
     text = (written / "study.md").read_text()
     assert "{" not in text and "<!--" not in text and "nan" not in text
-    assert "took 9 hours of training in 2 runs" in text
+    assert "3 runs, 2.2e14 FLOP and 9 hours of training in all" in text, "a fall's are the fifth that is its own"
     assert "5 sizes of one shape" in text and "from training loss at 1 of 25 points (+3.0% at most)" in text
     assert "costs 100 bits a picture (5,000 against 4,900); most of the difference is at 16×16" in text
     said = (
@@ -131,6 +131,23 @@ def test_a_changed_number_is_found_on_either_side(written: Path, tmp_path: Path)
     with pytest.raises(ValueError, match="tables say"):
         check(tmp_path)
     assert main(["report", "--check", "--docs", str(tmp_path)]) == 1
+
+
+def test_a_budget_that_not_all_have_reached_is_shown_and_not_fitted(written: Path, tmp_path: Path) -> None:
+    for name in ("scaling", "pictures"):
+        lines = (written / "study" / f"{name}.csv").read_text().splitlines(keepends=True)
+        kept = [
+            line for line in lines if not line.startswith(("3,", "4,")) or f",{budget_name(BUDGETS[-1])}," not in line
+        ]
+        (tmp_path / f"{name}.csv").write_text("".join(kept))
+    points = read_points(tmp_path)
+    assert points.begun == [budget_name(flop) for flop in BUDGETS] and points.budgets == points.begun[:-1]
+    law = compute_law(points)
+    assert len(law.valleys) == len(BUDGETS) - 1 and law.frontier is None
+    text = page(tmp_path)
+    assert f"{points.begun[-1]} FLOP | equal |" in text and "The losses of the best sizes" not in text
+    report(tmp_path, tmp_path / "docs")
+    assert (tmp_path / "docs" / "study" / "compute.png").stat().st_size > 5000
 
 
 def test_parts_without_tables_are_left_out(written: Path, tmp_path: Path) -> None:

@@ -85,9 +85,12 @@ def compute_figure(points: Points, law: ComputeLaw, out: Path) -> None:
         own = np.flatnonzero(points.depth == depth)
         own = own[np.argsort(points.flop[own])]
         left.plot(points.flop[own], loss[own], "o-", ms=4, color=colour, label=f"depth {depth}")
-    fine = np.geomspace(law.flop.min() / 1.3, law.flop.max() * 1.3, 60)
-    left.plot(fine, law.frontier.at(fine), "k--", lw=1, label="best size at each budget")
+    if law.frontier is not None:
+        fine = np.geomspace(law.flop.min() / 1.3, law.flop.max() * 1.3, 60)
+        left.plot(fine, law.frontier.at(fine), "k--", lw=1, label="best size at each budget")
     left.set(xscale="log", xlabel="training FLOP", ylabel="validation loss, nats a token")
+    left.set_xticks([float(name) for name in points.begun], points.begun)
+    left.minorticks_off()
     left.legend(fontsize=8)
     for name, found, colour in zip(points.budgets, law.valleys, _COLOURS, strict=False):
         where = points.where(name)

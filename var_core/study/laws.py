@@ -11,7 +11,7 @@ from .fits import Joint, LeftOut, Line, Power, Valley, bootstrap, joint, left_ou
 from .scaling import EQUAL, rows
 
 FIGURES = ("L_last", "L_all", "Err_last", "Err_all")
-_NEEDED = 4  # sizes of which a law of three numbers says anything
+_NEEDED = 4  # points of which a law of three numbers says anything
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,14 @@ class Points:
         return found[np.argsort(self.n[found])]
 
     @property
-    def budgets(self) -> list[str]:
+    def begun(self) -> list[str]:
+        """Budgets that some size has reached, small to large."""
         return sorted({name for name in self.at if name != EQUAL}, key=float)
+
+    @property
+    def budgets(self) -> list[str]:
+        """Those that every size has reached."""
+        return [name for name in self.begun if len(self.where(name)) == len(np.unique(self.depth))]
 
 
 def read_points(csv: Path) -> Points:
@@ -90,13 +96,13 @@ def size_law(points: Points, figure: str) -> SizeLaw:
 
 @dataclass(frozen=True)
 class ComputeLaw:
-    """Over budgets: the bottom of each parabola of L_all in log N, the law of their losses in C, and that of their
-    sizes. `growth` and its `interval` are of N_opt = k C^growth, over budgets whose bottom lies inside; nan with fewer
-    than two."""
+    """Over budgets: the bottom of each parabola of L_all in log N, the law of their losses in C (None with fewer than
+    four, which three numbers would fit whatever they were), and that of their sizes. `growth` and its `interval` are of
+    N_opt = k C^growth, over budgets whose bottom lies inside; nan with fewer than two."""
 
     flop: np.ndarray
     valleys: list[Valley]
-    frontier: Power
+    frontier: Power | None
     growth: float
     interval: np.ndarray
 
@@ -121,7 +127,7 @@ def compute_law(points: Points) -> ComputeLaw:
         return np.array([growth(found)])
 
     draws = bootstrap([points.pictures["L_all"][i] for i in flat], drawn)[:, 0]
-    frontier = power(flop, np.array([one.loss for one in valleys]))
+    frontier = power(flop, np.array([one.loss for one in valleys])) if len(valleys) >= _NEEDED else None
     return ComputeLaw(flop, valleys, frontier, growth(valleys), draws)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from .laws import FIGURES, Points, SizeLaw, compute_law, joint_law, read_points, size_law
 from .members import TITLES
 from .scaling import APART, EQUAL, rows
+from .training import COOLED
 from .trunk import TOP_P, WIDTH
 
 _PAPER = {"L_last": 0.23, "L_all": 0.20, "Err_last": 0.016, "Err_all": 0.010}  # exponents of its laws in N
@@ -35,7 +36,13 @@ def between(pair: np.ndarray) -> str:
 def runs_values(csv: Path) -> Values:
     found = rows(csv / "runs.csv")
     minutes, ends = sum(float(row["minutes"]) for row in found), {row["run"]: row for row in found}
-    return {"hours": number(minutes / 60, 2), "runs": len(ends)}
+    flop = sum(float(row["flop"]) * _own_share(run) for run, row in ends.items())
+    return {"hours": number(minutes / 60, 2), "runs": len(ends), "flop": f"{flop:.1e}".replace("e+", "e")}
+
+
+def _own_share(run: str) -> float:
+    """Of a run's FLOP that are its own: a fall of the rate goes on from a level run."""
+    return COOLED if run.startswith("scaling/") and not run.endswith("/level") else 1.0
 
 
 def scaling_values(csv: Path) -> Values:
@@ -52,7 +59,7 @@ def scaling_values(csv: Path) -> Values:
 
 
 def _grid(points: Points) -> Values:
-    lines, names = [], [*points.budgets, EQUAL]
+    lines, names = [], [*points.begun, EQUAL]
     for depth in sorted(set(points.depth.tolist())):
         own = {points.at[i]: i for i in np.flatnonzero(points.depth == depth)}
         losses = [number(points.values["L_all"][own[name]], 4) if name in own else "" for name in names]
@@ -63,7 +70,7 @@ def _grid(points: Points) -> Values:
         "seeds": one if points.seeds == 1 else f"{points.seeds} seeds",
         "seen": number(points.seen[points.where(EQUAL)][0]), "flagged": int((np.abs(points.apart) > APART).sum()),
         "largest_gap": f"{points.apart[int(np.abs(points.apart).argmax())]:+.1%}",
-        "grid": table(["depth", "N", *(f"{name} FLOP" for name in points.budgets), EQUAL], lines),
+        "grid": table(["depth", "N", *(f"{name} FLOP" for name in points.begun), EQUAL], lines),
     }  # fmt: skip
 
 
@@ -90,10 +97,10 @@ def _compute(points: Points) -> Values:
     if math.isfinite(law.growth):
         growth = f"The best size grows as C^{number(law.growth, 2)} ({between(law.interval)}); language models were "
         growth += "found near C^0.5."
-    return {
-        "valleys": table(["FLOP", "best N", "loss there"], lines), "growth": growth,
-        "frontier_limit": number(law.frontier.limit), "frontier_exponent": number(law.frontier.exponent, 2),
-    }  # fmt: skip
+    if law.frontier is not None:
+        falls = number(law.frontier.limit), number(law.frontier.exponent, 2)
+        growth += f" The losses of the best sizes fall towards {falls[0]} as C^-{falls[1]}."
+    return {"valleys": table(["FLOP", "best N", "loss there"], lines), "growth": growth}
 
 
 def _joint(points: Points) -> Values:
