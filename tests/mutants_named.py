@@ -68,7 +68,7 @@ NAMED: tuple[Named, ...] = (
     Named("the fade goes further than its feather", "var_core/editing/compositing.py",
         "alpha[distance > feather] = 0", "pass", ("tests/editing/test_tones.py",)),
     Named("the average is the last weights", "var_core/train/run.py",
-        "get_ema_multi_avg_fn(min(decay,", "get_ema_multi_avg_fn(min(0.0,", ("tests/train/test_run.py",)),
+        "get_ema_multi_avg_fn(averaging(decay,", "get_ema_multi_avg_fn(averaging(0.0,", ("tests/train/test_run.py",)),
     Named("labels are never dropped in training", "var_core/train/transformer.py",
         "labels.append(self.null if dropped else label)", "labels.append(label)", ("tests/train/test_beginnings.py",)),
     Named("the refiner sees the cell that it draws", "var_core/model/refiner.py",
