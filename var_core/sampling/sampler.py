@@ -171,7 +171,12 @@ class _Run:
 
     def fill_cache(self, prefix: int, prefixes: Remembered) -> None:
         """Keys and values of the known scales, in one block-causal pass; one candidate's pass serves all, unless
-        their inputs differ (an edit of several pictures)."""
+        their inputs differ (an edit of several pictures). Where codes are mixed, a scale at a time as in a draw: other
+        products round otherwise, a mixture shows it, and a finished sketch must be the picture of one run."""
+        if self.options.smooth:
+            for k in range(prefix):
+                self._pass(self.inputs[k - 1] if k else None, self.cache, k, k)
+            return
         last = prefix - 1
         earlier, told = torch.cat(self.inputs[:last], dim=1) if last else None, self._told(0, last)
         decisive = [part for part in (earlier, told) if part is not None]
