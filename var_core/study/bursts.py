@@ -105,7 +105,7 @@ class Bursts:
 
     def _captured(self) -> torch.cuda.CUDAGraph:
         """A step as a graph; what has to be there before, nothing of it learned. Not by torch.cuda.graph, which waits
-        for the whole GPU and empties its cache: beside eleven other runs that took up to 20 s a graph."""
+        for the whole GPU and empties its cache: beside eleven other runs that takes seconds, and theirs as well."""
         run, stream = self.run, torch.cuda.current_stream()
         for _ in range(2):
             run.optimizer.zero_grad(set_to_none=True)
