@@ -297,6 +297,22 @@ def test_mixed_codes_of_the_first_scales_are_continued(model: Model) -> None:
         assert torch.equal(again[-1].tokens, whole[-1].tokens[i : i + 1])
 
 
+def test_mixed_codes_are_continued_in_the_passes_of_a_run(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scale by scale and row by row: products of another shape may round otherwise, and a mixture shows it."""
+    passes: list[tuple[int, int, int]] = []
+    step = model.transformer.step
+    note = lambda x, *a: passes.append((x.shape[0], a[1], a[2])) or step(x, *a)  # noqa: E731
+    monkeypatch.setattr(model.transformer, "step", note)
+    options = SampleOptions(guidance=2.0, top_k=30, smooth=True)
+    whole, went = run(model, [1], options), [*passes]
+    passes.clear()
+    keep = [torch.full((length,), k < 6) for k, length in enumerate(model.transformer.scales.lengths)]
+    known = Known([s.tokens for s in whole][:6], keep, codes=[s.codes for s in whole][:6])
+    again = run(model, [1], options, known=known, start_scale=6)
+    assert passes == went == [(2, k, k) for k in range(10)]
+    assert torch.equal(again[-1].canvas, whole[-1].canvas)
+
+
 def test_pictures_that_differ_are_continued_each_for_itself(model: Model) -> None:
     options = SampleOptions(guidance=2.0, top_k=30)
     two = [
