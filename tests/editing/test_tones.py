@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 from conftest import scenery
@@ -46,6 +47,19 @@ def test_only_what_is_painted_is_opaque_however_slow_the_fade() -> None:
     alpha = np.asarray(compositing.composite_alpha(Image.fromarray(painted * np.uint8(255)), 300))
     assert np.array_equal(alpha == 255, painted) and (alpha[:, 1] == 254).all()
     assert np.array_equal(compositing._fade(painted, 300), alpha)
+
+
+def test_painted_is_what_is_above_127() -> None:
+    levels = Image.fromarray(np.array([[0, 1, 127, 128, 255]], dtype=np.uint8))
+    assert np.asarray(compositing.composite_alpha(levels, 0)).tolist() == [[0, 0, 0, 255, 255]]
+
+
+@pytest.mark.parametrize(("method", "flag"), [("telea", cv2.INPAINT_TELEA), ("navier-stokes", cv2.INPAINT_NS)])
+def test_a_hole_is_filled_in_the_way_that_is_named(method: compositing.Fill, flag: int) -> None:
+    picture, hole = scenery(64, 64), np.zeros((64, 64), np.uint8)
+    hole[20:44, 20:44] = 255
+    expected = cv2.inpaint(np.asarray(picture), hole, 3, flag)
+    assert np.array_equal(np.asarray(compositing.fill_hole(picture, Image.fromarray(hole), method)), expected)
 
 
 @pytest.mark.parametrize("row", [0, 1000, 1020, 1023, 1024, 1030, 2047, 2048, 2099])

@@ -129,6 +129,7 @@ def numbers(*values: int) -> str:
 
 HOSTILE = {
     "a token beyond the codes": lambda d: d["passes"][0]["tokens"].__setitem__(0, numbers(64)),
+    "one token among many beyond the codes": lambda d: d["passes"][0]["tokens"].__setitem__(1, numbers(1, 2, 64, 3)),
     "too few tokens": lambda d: d["passes"][0]["tokens"].__setitem__(1, numbers(1)),
     "too many tokens": lambda d: d["passes"][0]["tokens"].__setitem__(0, numbers(*range(60_000))),
     "99 scales": lambda d: d["passes"][0].update(tokens=[numbers(1)] * 99),
