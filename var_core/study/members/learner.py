@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from ...model.transformer import Transformer
 from ..tokens import Batch, Words
 
 
-class Learner(nn.Module):
+class Learner(nn.Module, ABC):
     """`kind` is what it learns of `KINDS`; `anywhere`, whether it can hold known pixels in any place."""
 
     kind: str
@@ -21,14 +23,14 @@ class Learner(nn.Module):
         """What a step draws for b pictures: arrays (b, ...), none by default."""
         return ()
 
+    @abstractmethod
     def given(self, words: Words, content: Tensor, *chance: Tensor) -> tuple[Tensor, ...]:
         """content (n, ...) and draws (n, ...) -> all that `scores` needs beside the labels, each (n, ...); a picture's
         does not hang on the others."""
-        raise NotImplementedError
 
+    @abstractmethod
     def scores(self, labels: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         """labels (b,) -> nats (b, L), whose mean is the loss, and whether the best token is the true one (b, L)."""
-        raise NotImplementedError
 
     def losses(self, words: Words, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """The scores of one batch, with what it draws from `rng`."""
