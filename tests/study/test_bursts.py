@@ -61,3 +61,19 @@ def test_all_or_none_got_there() -> None:
     assert side_by_side([lambda: True, lambda: True], cpu)
     assert not side_by_side([lambda: False, lambda: bool(seen.append(threading.get_ident()))], cpu)
     assert not seen, "one after the other: nothing is begun after one that was cut"
+
+
+def test_what_a_gpu_began_goes_on_without_one(tokens: Cache, tmp_path: Path) -> None:
+    def run(place: str, until: int):
+        there, choices, course = tmp_path / place, Choices(rate=3e-3, batch=2), (2, 4, 6)
+        member = build("var", 1, tokens)
+        return train(member, tokens, choices, there, CPU, Deadline(None), course=course, until=until)[0]
+
+    run("cut", 3)
+    saved = torch.load(tmp_path / "cut" / "state.pt", weights_only=True)
+    for group in (group for each in saved["optimizer"]["each"] for group in each["param_groups"]):
+        group |= {"fused": True, "capturable": True, "lr": torch.tensor(group["lr"])}
+    torch.save(saved, tmp_path / "cut" / "state.pt")
+    cut, uncut = run("cut", 6), run("uncut", 6)
+    for key, value in uncut.trained.state_dict().items():
+        assert torch.equal(cut.trained.state_dict()[key], value), key

@@ -4,6 +4,7 @@ recoloured crops, drawn tokens, critics."""
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,7 +25,14 @@ from var_core.train.critics import Critics, feature_loss, pixel_loss
 from var_core.train.decoder import drawn_tokens
 from var_core.train.scalewise import ScalewiseAttention
 from var_core.train.tokenizer import start_tokenizer
-from var_core.train.transformer import HoledPictures, TransformerTraining, begin, optimizer_of, token_weights
+from var_core.train.transformer import (
+    HoledPictures,
+    TransformerTraining,
+    begin,
+    optimizer_of,
+    take_over,
+    token_weights,
+)  # fmt: skip
 from var_core.train.workers import Workers
 
 SIDES = (1, 2, 3, 4)
@@ -306,3 +314,25 @@ def test_drawn_tokens_are_likely_ones_in_up_to_the_share() -> None:
     assert (drawn[..., None] == best).any(-1).all() and torch.equal(draw(1, 1e6), best[..., 0])
     first = float((drawn == best[..., 0]).float().mean())
     assert first == pytest.approx(float(logits.topk(5).values.softmax(-1)[..., 0].mean()), abs=0.05)
+
+
+def test_weights_and_the_classes_of_the_same_names_are_taken_over() -> None:
+    torch.manual_seed(4)
+    old = Transformer(sizes())
+    for parameter in old.parameters():
+        torch.nn.init.normal_(parameter)
+    new = begin(replace(sizes(), classes=3))
+    own = new.class_embed.weight.detach().clone()
+    take_over(new, old.bfloat16(), ("box", "disc"), ("bar", "box", "cone"))
+    weights = old.float().state_dict()
+    rows, known = new.class_embed.weight, weights.pop("class_embed.weight")
+    assert torch.equal(rows[1], known[0]) and torch.equal(rows[3], known[2])
+    assert torch.equal(rows[[0, 2]], own[[0, 2]])
+    for name, value in weights.items():
+        assert torch.equal(new.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(("change", "said"), [({"infill": False}, "infill"), ({"depth": 3}, "another shape")])
+def test_what_cannot_be_taken_over_is_said(change: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        take_over(begin(sizes()), Transformer(replace(sizes(), **change)), (), ())

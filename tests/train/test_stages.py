@@ -250,6 +250,23 @@ def test_published_weights_are_the_start(data: Path, runs: Path, tmp_path: Path)
     )
 
 
+def test_a_model_is_the_start_of_a_transformer(data: Path, runs: Path, tmp_path: Path, capsys) -> None:
+    mine, out = tmp_path / "mine.safetensors", tmp_path / "run"
+    pair = ["--tokenizer", str(runs / "tokenizer"), "--transformer", str(runs / "transformer")]
+    assert main(["export", *pair, "--out", str(mine)]) == 0
+    further = [*command("transformer", data, runs), "--start", str(mine), "--out", str(out), "--rate", "1e-9"]
+    assert main([*further, "--depth", "5", "--steps", "1"]) == 0  # the shape is the start's
+    before, after = state(runs / "transformer")["average"], state(out)["trained"]
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=0.01, atol=1e-6)
+    other = tmp_path / "other"
+    again = [*command("tokenizer", data, runs), "--out", str(other), "--steps", "1", "--seed", "5"]
+    assert main(again) == 0
+    capsys.readouterr()
+    wrong = [*further[:-4], "--tokenizer", str(other), "--out", str(tmp_path / "wrong"), "--steps", "1"]
+    assert main(wrong) == 1 and "other tokens" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("what", ["nothing", "a file", "no pictures", "a broken picture", "no run"])
 def test_what_cannot_be_used_is_one_sentence(what: str, data: Path, tmp_path: Path, capsys) -> None:
     path, stage = tmp_path / "data", "tokenizer"

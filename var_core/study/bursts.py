@@ -7,7 +7,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import torch
@@ -143,6 +142,6 @@ def in_bursts(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def capturable(device: torch.device) -> dict[str, Any]:
-    """What AdamW must be told for `Bursts` on this device."""
-    return {"fused": True, "capturable": True} if device.type == "cuda" else {}
+def capturable(device: torch.device) -> dict[str, bool]:
+    """What AdamW must be told for `Bursts`, and on a device that has none."""
+    return dict.fromkeys(("fused", "capturable"), in_bursts(device))

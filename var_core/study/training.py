@@ -140,6 +140,8 @@ def train(
         save_minutes=0.5 if in_bursts(machine.device) else 5.0, workers=Workers(device=machine.device),
         bfloat16=machine.bfloat16, seed=choices.seed,
     )  # fmt: skip
+    for group in run.optimizer.param_groups:  # the state of a GPU's run may go on without one
+        group.update(capturable(machine.device))
     for block in member.trunk.blocks if machine.compiled else ():
         block.compile(dynamic=False)
     losses, times, steps = [], [], _stepper(run, cache, choices, machine)

@@ -81,6 +81,7 @@ def _transformer(stages: Any) -> None:
     _common(parser, choices)
     add = parser.add_argument
     add("--tokenizer", required=True, type=Path, help="run of the tokenizer, or a model")
+    add("--start", type=Path, help="run or model on the same tokens: begin with its weights and in its shape")
     add("--depth", type=int, default=6)
     add("--width", type=int, default=384)
     add("--heads", type=int, default=4)
@@ -98,7 +99,10 @@ def _decoder(stages: Any) -> None:
     add("--transformer", type=Path, help="run of the transformer, or a model, that draws tokens (default: true ones)")
     add("--features", type=float, default=choices.features, help="weight of lite0's features (default %(default)s)")
     add("--pull", type=float, default=choices.pull, help="of the critics, 0: none (default %(default)s)")
+    add("--drawn", type=float, default=choices.drawn, help="share of a batch with drawn tokens (default %(default)s)")
     add("--most", type=float, default=choices.most, help="share of a picture's tokens drawn, at most (%(default)s)")
+    add("--cut", type=int, default=choices.cut, help="pictures a batch that end after any scale (default %(default)s)")
+    add("--cut-weight", type=float, default=choices.cut_weight, help="of their pixels (default %(default)s)")
 
 
 def _refiner(stages: Any) -> None:
@@ -257,13 +261,18 @@ def _train_transformer(args: argparse.Namespace, where: dict) -> dict:
         classes=len(train.class_names), code_dim=sizes.code_dim, vocab_size=sizes.vocab_size, shared_modulation=True,
         infill=True,
     )  # fmt: skip
+    start = None
+    if args.start is not None:
+        model = load_pair(args.tokenizer, args.start)
+        start = model.transformer, model.class_names
+        config = replace(model.transformer.config, classes=config.classes)
     labelled = [train, *(part for part in (source.of(train.class_names) for source in free) if len(part))]
     choices, half = _choices(TransformerTraining, args), where["bfloat16"]
     pictures = HoledPictures(tokenizer, choices, labelled, free or [train], where["workers"], half)
     measure = _likelihood(args, tokenizer, val, train.class_names, random_hole, where)
     return train_transformer(
         config, choices, pictures, args.out, measure=measure, compiled=args.compile, length=where["length"],
-        bfloat16=half,
+        bfloat16=half, start=start,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ lengthened until then.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,6 +97,23 @@ def begin(config: TransformerConfig) -> Transformer:
     return transformer
 
 
+def take_over(transformer: Transformer, of: Transformer, known: tuple[str, ...], names: tuple[str, ...]) -> None:
+    """The weights of a trained one, in place; of its class embeddings (names `known`) those of classes that are among
+    `names`, and that of no class. ValueError where it has another shape or is not told what is known."""
+    if of.known_embed is None:
+        raise ValueError("the start has no infill conditioning: begin with a model that was trained here")
+    if replace(of.config, classes=transformer.config.classes) != transformer.config:
+        raise ValueError("the start is a transformer of another shape")
+    weights = {name: value.float() for name, value in of.state_dict().items() if not name.startswith("refiner.")}
+    old = weights.pop("class_embed.weight")
+    transformer.load_state_dict(weights, strict=False)
+    with torch.no_grad():
+        transformer.class_embed.weight[-1] = old[-1]
+        for place, name in enumerate(names):
+            if name in known:
+                transformer.class_embed.weight[place] = old[known.index(name)]
+
+
 def train_transformer(
     config: TransformerConfig,
     training: TransformerTraining,
@@ -107,12 +124,17 @@ def train_transformer(
     measure: Likelihood | None = None,
     bfloat16: bool = True,
     compiled: bool = False,
+    start: tuple[Transformer, tuple[str, ...]] | None = None,
 ) -> dict[str, Any]:
     """Train for `length` on batches of `pictures`; the next call with the same `out` goes on where a piece ended.
-    `measure` holds validation pictures."""
+    `measure` holds validation pictures; a new run begins from the weights of `start`, if given, a transformer and its
+    class names."""
     workers, tokens = pictures.workers, fingerprint(pictures.tokenizer)
     torch.manual_seed(training.seed)
-    transformer = begin(config).to(workers.device)
+    transformer = begin(config)
+    if start is not None:
+        take_over(transformer, *start, pictures.class_names)
+    transformer.to(workers.device)
     run = Run(
         out=out, trained=transformer, optimizer=optimizer_of(transformer, training), length=length, workers=workers,
         descent=Descent(
