@@ -133,6 +133,26 @@ def test_measured_drawn_and_edited(tokens: Cache, study: Path, data: list[str], 
     assert all(float(row["own"]) > 0 for row in edits)
 
 
+def test_the_sweep_goes_on_while_the_last_is_the_best(
+    tokens: Cache, study: Path, data: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "peers").symlink_to(study / "peers")
+    asked: list[float] = []
+
+    def draw(member, cache, labels, guidance, *rest):
+        asked.append(guidance)
+        return [np.full((32, 32, 3), int(40 + 20 * guidance), np.uint8)] * len(labels)
+
+    def figures(self, made, labels, index):
+        return {"frechet": abs(float(made[0].mean()) - 40 - 20 * 2.0)}  # best at 2
+
+    monkeypatch.setattr(peers, "draw", draw)
+    monkeypatch.setattr(peers.Judging, "figures", figures)
+    assert peers.measure(tokens, tmp_path, data, ["var"], CPU, Deadline(None), (0.0, 1.0), swept=4)
+    assert asked == [0.0, 1.0, 1.5, 2.25, 2.25 * 1.5, 2.25], "the last is the table's"
+    assert peers.best_guidance(tmp_path / "csv", "var") == 2.25
+
+
 @pytest.mark.parametrize("name", ["var", "next", "five", "masked"])
 def test_an_edit_changes_the_hole_alone(name: str, tokens: Cache, study: Path) -> None:
     member, rng = peers.open_member(study, name, tokens), np.random.default_rng(0)

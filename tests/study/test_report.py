@@ -133,7 +133,7 @@ def test_a_changed_number_is_found_on_either_side(written: Path, tmp_path: Path)
     assert main(["report", "--check", "--docs", str(tmp_path)]) == 1
 
 
-def test_a_budget_that_not_all_have_reached_is_shown_and_not_fitted(written: Path, tmp_path: Path) -> None:
+def test_a_budget_that_few_sizes_have_reached_is_shown_and_not_fitted(written: Path, tmp_path: Path) -> None:
     for name in ("scaling", "pictures"):
         lines = (written / "study" / f"{name}.csv").read_text().splitlines(keepends=True)
         kept = [

@@ -41,8 +41,8 @@ class Points:
 
     @property
     def budgets(self) -> list[str]:
-        """Those that every size has reached."""
-        return [name for name in self.begun if len(self.where(name)) == len(np.unique(self.depth))]
+        """Those that as many sizes have reached as a parabola needs to say anything."""
+        return [name for name in self.begun if len(self.where(name)) >= _NEEDED]
 
 
 def read_points(csv: Path) -> Points:
@@ -96,9 +96,9 @@ def size_law(points: Points, figure: str) -> SizeLaw:
 
 @dataclass(frozen=True)
 class ComputeLaw:
-    """Over budgets: the bottom of each parabola of L_all in log N, the law of their losses in C (None with fewer than
-    four, which three numbers would fit whatever they were), and that of their sizes. `growth` and its `interval` are of
-    N_opt = k C^growth, over budgets whose bottom lies inside; nan with fewer than two."""
+    """Over budgets: the bottom of each parabola of L_all in log N; over those whose bottom lies inside, the law of
+    their losses in C (None with fewer than four, which three numbers would fit whatever they were), and that of their
+    sizes, N_opt = k C^`growth`, with its `interval` (nan with fewer than two)."""
 
     flop: np.ndarray
     valleys: list[Valley]
@@ -127,7 +127,8 @@ def compute_law(points: Points) -> ComputeLaw:
         return np.array([growth(found)])
 
     draws = bootstrap([points.pictures["L_all"][i] for i in flat], drawn)[:, 0]
-    frontier = power(flop, np.array([one.loss for one in valleys])) if len(valleys) >= _NEEDED else None
+    bottoms = [(c, one.loss) for c, one in zip(flop, valleys, strict=True) if one.inside]
+    frontier = power(*np.array(bottoms).T) if len(bottoms) >= _NEEDED else None
     return ComputeLaw(flop, valleys, frontier, growth(valleys), draws)
 
 

@@ -64,8 +64,10 @@ def _grid(points: Points) -> Values:
         own = {points.at[i]: i for i in np.flatnonzero(points.depth == depth)}
         losses = [number(points.values["L_all"][own[name]], 4) if name in own else "" for name in names]
         lines.append([str(depth), f"{points.n[next(iter(own.values()))] / 1e6:.2f} M", *losses])
+    empty = any("" in line for line in lines)
     one = "one seed, so that what another would change is not known"
     return {
+        "missing": "Where there is no figure, that size was not trained so far.\n\n" if empty else "",
         "sizes": len(lines), "width": WIDTH, "equal": EQUAL, "apart": f"{APART:.0%}", "points": len(points.at),
         "seeds": one if points.seeds == 1 else f"{points.seeds} seeds",
         "seen": number(points.seen[points.where(EQUAL)][0]), "flagged": int((np.abs(points.apart) > APART).sum()),

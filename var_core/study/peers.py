@@ -28,6 +28,7 @@ from .trunk import size
 DEPTH, FLOP = 6, 5e14
 GUIDANCES = (0.0, 0.5, 1.0, 2.0, 4.0)
 _SWEPT = 256  # pictures of a try
+_MOST = 12.0  # beyond which no guidance is tried
 _NEAR = 5  # percent of real pictures nearer to a training picture than what counts as memorised
 
 
@@ -180,23 +181,25 @@ def measure(
     cache: Cache, out: Path, data: list[str], names: list[str], machine: Machine, deadline: Deadline,
     guidances: tuple[float, ...] = GUIDANCES, swept: int = _SWEPT,
 ) -> bool:  # fmt: skip
-    """Guidance swept on some pictures (guidance.csv), then one picture for each validation picture, of its class and
-    with other seeds, at the best (table.csv); what the alphabets themselves lose (alphabets.csv). True once all is
-    there."""
+    """Guidance swept on some pictures (guidance.csv), also beyond `guidances` while the last one is the best; then one
+    picture for each validation picture, of its class and with other seeds, at the best (table.csv); what the alphabets
+    themselves lose (alphabets.csv). True once all is there."""
     csv, judging = out / "csv", Judging(cache, data)
     labels, order = judging.val.labels, np.random.default_rng(4).permutation(len(judging.val))
     _alphabets(cache, csv / "alphabets.csv", judging)
     for name in names:
         member = open_member(out, name, cache).to(machine.device)
         some = np.sort(order[:swept])
-        for guidance in guidances:
-            if any(row["name"] == name and float(row["guidance"]) == guidance for row in rows(csv / "guidance.csv")):
-                continue
-            if deadline.over:
-                return False
-            made = draw(member, cache, labels[some], guidance, machine.device, 10**6)
-            found = judging.figures(made, labels[some], some)
-            Log(csv / "guidance.csv").write({"name": name, "guidance": guidance, **found})
+        tried = list(guidances)
+        for guidance in tried:  # and on, while the last one is the best
+            if not _swept(csv, name, guidance):
+                if deadline.over:
+                    return False
+                made = draw(member, cache, labels[some], guidance, machine.device, 10**6)
+                found = judging.figures(made, labels[some], some)
+                Log(csv / "guidance.csv").write({"name": name, "guidance": guidance, **found})
+            if 0 < guidance == tried[-1] == best_guidance(csv, name) and guidance < _MOST:
+                tried.append(1.5 * guidance)
         if any(row["name"] == name for row in rows(csv / "table.csv")):
             continue
         if deadline.over:
@@ -206,6 +209,10 @@ def measure(
         found = judging.figures(made, labels, np.arange(len(labels)))
         Log(csv / "table.csv").write({"name": name, "guidance": guidance, **found})
     return True
+
+
+def _swept(csv: Path, name: str, guidance: float) -> bool:
+    return any(row["name"] == name and float(row["guidance"]) == guidance for row in rows(csv / "guidance.csv"))
 
 
 def best_guidance(csv: Path, name: str) -> float:
