@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from var_core.study.__main__ import main
 from var_core.study.figures import peers_figure
@@ -162,6 +163,17 @@ def test_parts_without_tables_are_left_out(written: Path, tmp_path: Path) -> Non
 def test_figures_are_the_same_bytes_every_time(written: Path, tmp_path: Path) -> None:
     peers_figure(written / "study", tmp_path)
     assert (tmp_path / "peers.svg").read_bytes() == (written / "study" / "peers.svg").read_bytes()
+
+
+def test_the_contact_sheet_is_on_the_page_where_there_is_one(tmp_path: Path) -> None:
+    csv = tables(tmp_path / "csv")
+    report(csv, tmp_path / "bare")
+    assert "sheet" not in (tmp_path / "bare" / "study.md").read_text()
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "sheet.png")
+    report(csv, tmp_path / "docs")
+    assert "](study/sheet.jpg)" in (tmp_path / "docs" / "study.md").read_text()
+    assert Image.open(tmp_path / "docs" / "study" / "sheet.jpg").size == (40, 30)
+    check(tmp_path / "docs")
 
 
 def test_too_few_sizes_are_no_law(tmp_path: Path) -> None:

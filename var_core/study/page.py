@@ -17,6 +17,13 @@ from .trunk import TOP_P, WIDTH
 _PAPER = {"L_last": 0.23, "L_all": 0.20, "Err_last": 0.016, "Err_all": 0.010}  # exponents of its laws in N
 Values = dict[str, object]
 
+SHEET = "sheet.jpg"
+_SHEET = f"""
+![Unselected pictures of every member](study/{SHEET})
+
+*Unselected, seeds 0 to 11, each member with its own best guidance; a column is a class, true pictures of it on top.*
+"""
+
 
 def number(value: float, digits: int = 3) -> str:
     """Plainly, with so many digits that count, thousands whole; a dash for what is none."""
@@ -67,7 +74,7 @@ def _grid(points: Points) -> Values:
     empty = any("" in line for line in lines)
     one = "one seed, so that what another would change is not known"
     return {
-        "missing": "Where there is no figure, that size was not trained so far.\n\n" if empty else "",
+        "missing": "Where there is no figure, that size was not trained that far.\n\n" if empty else "",
         "sizes": len(lines), "width": WIDTH, "equal": EQUAL, "apart": f"{APART:.0%}", "points": len(points.at),
         "seeds": one if points.seeds == 1 else f"{points.seeds} seeds",
         "seen": number(points.seen[points.where(EQUAL)][0]), "flagged": int((np.abs(points.apart) > APART).sum()),
@@ -157,6 +164,7 @@ def peers_values(csv: Path) -> Values:
     return {
         "members": len(figures), "flop": f"{flop:.0e}".replace("e+", "e"), "top_p": TOP_P, "samples": one["samples"],
         "table": table(head, lines), "verdict": _verdict(figures, seconds),
+        "sheet": _SHEET if (csv / SHEET).exists() else "",
     }  # fmt: skip
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from PIL import Image
+
 from ..train.run import Log
 from .figures import compute_figure, editing_figure, peers_figure, scales_figure, size_figure
 from .laws import FIGURES, compute_law, read_points, size_law
-from .page import page
+from .page import SHEET, page
 from .scaling import rows
 
 TABLES = (
@@ -29,15 +31,19 @@ def gather_runs(out: Path) -> None:
 
 
 def report(csv: Path, docs: Path) -> list[Path]:
-    """Copy the tables to docs/study, draw the figures there and write docs/study.md; returns what was written."""
-    text, out = page(csv), docs / "study"
+    """Copy the tables and the contact sheet to docs/study, draw the figures there and write docs/study.md; returns what
+    was written."""
+    page(csv)  # what is missing is said before anything is written
+    out, sheet = docs / "study", csv.parent / "sheet.png"
     out.mkdir(parents=True, exist_ok=True)
+    if sheet.exists():
+        Image.open(sheet).convert("RGB").save(out / SHEET, quality=90)
     for name in TABLES:
         source, target = csv / f"{name}.csv", out / f"{name}.csv"
         if source.exists() and source.resolve() != target.resolve():
             shutil.copyfile(source, target)
     _draw(out)
-    (docs / "study.md").write_text(text, encoding="utf-8")
+    (docs / "study.md").write_text(page(out), encoding="utf-8")
     return [docs / "study.md", *sorted(out.iterdir())]
 
 
