@@ -10,7 +10,7 @@ by side, each on a core of its own:
     peers measure --data pictures.zip                     4 h   guidance swept, the table
     peers speed                                         0.1 h   seconds a picture, side by side
     peers sheet --data pictures.zip                     0.1 h   one contact sheet (peers sample NAME: one member's)
-    editing --data pictures.zip                           4 h   zero-shot edits by all that can
+    editing --data pictures.zip                         0.7 h   zero-shot edits by all that can
     report                                              0.1 h   tables, figures and page to assets/docs
 
 `--compile` is slow to start and faster after. With `--device cuda`, the default where there is a GPU, steps are replays
