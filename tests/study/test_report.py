@@ -134,14 +134,24 @@ def test_a_changed_number_is_found_on_either_side(written: Path, tmp_path: Path)
     assert main(["report", "--check", "--docs", str(tmp_path)]) == 1
 
 
-def test_a_budget_that_few_sizes_have_reached_is_shown_and_not_fitted(written: Path, tmp_path: Path) -> None:
+def without_the_last_budget(written: Path, out: Path, *depths: int) -> Path:
+    """The tables of which these sizes have not reached it."""
+    missing = tuple(f"{depth}," for depth in depths)
     for name in ("scaling", "pictures"):
         lines = (written / "study" / f"{name}.csv").read_text().splitlines(keepends=True)
-        kept = [
-            line for line in lines if not line.startswith(("3,", "4,")) or f",{budget_name(BUDGETS[-1])}," not in line
-        ]
-        (tmp_path / f"{name}.csv").write_text("".join(kept))
-    points = read_points(tmp_path)
+        kept = [line for line in lines if not line.startswith(missing) or f",{budget_name(BUDGETS[-1])}," not in line]
+        (out / f"{name}.csv").write_text("".join(kept))
+    return out
+
+
+def test_a_budget_that_all_sizes_but_one_have_reached_is_fitted(written: Path, tmp_path: Path) -> None:
+    points = read_points(without_the_last_budget(written, tmp_path, DEPTHS[0]))
+    assert points.budgets == points.begun and len(compute_law(points).valleys) == len(BUDGETS)
+    assert "trained that far" in page(tmp_path) and "trained that far" not in page(written / "study")
+
+
+def test_a_budget_that_few_sizes_have_reached_is_shown_and_not_fitted(written: Path, tmp_path: Path) -> None:
+    points = read_points(without_the_last_budget(written, tmp_path, 3, 4))
     assert points.begun == [budget_name(flop) for flop in BUDGETS] and points.budgets == points.begun[:-1]
     law = compute_law(points)
     assert len(law.valleys) == len(BUDGETS) - 1 and law.frontier is None
@@ -169,7 +179,7 @@ def test_the_contact_sheet_is_on_the_page_where_there_is_one(tmp_path: Path) -> 
     csv = tables(tmp_path / "csv")
     report(csv, tmp_path / "bare")
     assert "sheet" not in (tmp_path / "bare" / "study.md").read_text()
-    Image.new("RGB", (40, 30), "red").save(tmp_path / "sheet.png")
+    Image.new("RGB", (40, 30), "red").save(csv / "sheet.jpg")
     report(csv, tmp_path / "docs")
     assert "](study/sheet.jpg)" in (tmp_path / "docs" / "study.md").read_text()
     assert Image.open(tmp_path / "docs" / "study" / "sheet.jpg").size == (40, 30)

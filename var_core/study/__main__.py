@@ -30,12 +30,12 @@ from typing import Any
 
 import torch
 
-from ..files.images import save_png
 from ..model.memory import keep_freed_memory
 from ..model.precision import fast_bfloat16
 from . import editing, peers
 from .bursts import side_by_side
 from .members import TITLES
+from .page import SHEET
 from .report import check, gather_runs, report
 from .scaling import RATES, WHOLE, Grid, scaling
 from .tokens import gather, make_tokens, open_tokens
@@ -141,8 +141,9 @@ def _peers(args: argparse.Namespace, machine: Machine, deadline: Deadline) -> di
     if args.action == "sheet":
         guidances = {name: peers.best_guidance(out / "csv", name) for name in names}
         real = gather(args.data, "val", cache.resolution)
-        save_png(peers.sheet(cache, out, names, guidances, machine.device, real), out / "sheet.png")
-        return {"sheet": str(out / "sheet.png")}
+        place = out / "csv" / SHEET
+        peers.sheet(cache, out, names, guidances, machine.device, real).save(place, quality=90)
+        return {"sheet": str(place)}
     made = [peers.sample(cache, out, name, args.guidance, args.count, machine.device) for name in names]
     return {"pictures": [str(path) for path in made]}
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from PIL import Image
-
 from ..train.run import Log
 from .figures import compute_figure, editing_figure, peers_figure, scales_figure, size_figure
 from .laws import FIGURES, compute_law, read_points, size_law
@@ -33,17 +31,14 @@ def gather_runs(out: Path) -> None:
 def report(csv: Path, docs: Path) -> list[Path]:
     """Copy the tables and the contact sheet to docs/study, draw the figures there and write docs/study.md; returns what
     was written."""
-    page(csv)  # what is missing is said before anything is written
-    out, sheet = docs / "study", csv.parent / "sheet.png"
+    text, out = page(csv), docs / "study"
     out.mkdir(parents=True, exist_ok=True)
-    if sheet.exists():
-        Image.open(sheet).convert("RGB").save(out / SHEET, quality=90)
-    for name in TABLES:
-        source, target = csv / f"{name}.csv", out / f"{name}.csv"
+    for name in (*(f"{name}.csv" for name in TABLES), SHEET):
+        source, target = csv / name, out / name
         if source.exists() and source.resolve() != target.resolve():
             shutil.copyfile(source, target)
     _draw(out)
-    (docs / "study.md").write_text(page(out), encoding="utf-8")
+    (docs / "study.md").write_text(text, encoding="utf-8")
     return [docs / "study.md", *sorted(out.iterdir())]
 
 

@@ -105,13 +105,12 @@ def take_over(transformer: Transformer, of: Transformer, known: tuple[str, ...],
     if replace(of.config, classes=transformer.config.classes) != transformer.config:
         raise ValueError("the start is a transformer of another shape")
     weights = {name: value.float() for name, value in of.state_dict().items() if not name.startswith("refiner.")}
-    old = weights.pop("class_embed.weight")
-    transformer.load_state_dict(weights, strict=False)
-    with torch.no_grad():
-        transformer.class_embed.weight[-1] = old[-1]
-        for place, name in enumerate(names):
-            if name in known:
-                transformer.class_embed.weight[place] = old[known.index(name)]
+    old, rows = weights["class_embed.weight"], transformer.class_embed.weight.detach().clone()
+    rows[-1] = old[-1]
+    for place, name in enumerate(names):
+        if name in known:
+            rows[place] = old[known.index(name)]
+    transformer.load_state_dict(weights | {"class_embed.weight": rows})
 
 
 def train_transformer(
